@@ -1,0 +1,1 @@
+"""The HTTP API: blueprints and marshmallow schemas, a thin skin over the services."""

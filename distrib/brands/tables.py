@@ -1,0 +1,50 @@
+"""Brands and API keys."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+
+from sqlalchemy import CheckConstraint, Date, ForeignKey, Integer, LargeBinary, SmallInteger
+from sqlalchemy.orm import Mapped, mapped_column
+
+from distrib.db import Base
+
+
+class Brand(Base):
+    """A tenant: the company that runs a distribution program. Owns everything else."""
+
+    __tablename__ = "brand"
+    __table_args__ = (
+        CheckConstraint("slug ~ '^[a-z0-9][a-z0-9-]{0,62}$'", name="slug"),
+        CheckConstraint("currency ~ '^[A-Z]{3}$'", name="currency"),
+        CheckConstraint("hold_days BETWEEN 0 AND 365", name="hold_days"),
+        CheckConstraint("minimum_payout >= 1", name="minimum_payout"),
+        # three levels are the most that the field, and in China the law, allows
+        CheckConstraint("levels BETWEEN 1 AND 3", name="levels"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    slug: Mapped[str] = mapped_column(unique=True)
+    name: Mapped[str]
+    currency: Mapped[str]
+    time_zone: Mapped[str]
+    hold_days: Mapped[int] = mapped_column(Integer)
+    minimum_payout: Mapped[int]
+    levels: Mapped[int] = mapped_column(SmallInteger)
+    # days up to and including this one have matured: their commission is available, not held
+    matured_through: Mapped[date] = mapped_column(Date, server_default="1970-01-01")
+    created_at: Mapped[datetime]
+
+
+class ApiKey(Base):
+    """A bearer key, kept as a hash. Without a brand it is an operator's: it may create brands."""
+
+    __tablename__ = "api_key"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    brand_id: Mapped[int | None] = mapped_column(ForeignKey("brand.id"))
+    name: Mapped[str]
+    hint: Mapped[str]
+    secret_hash: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
+    created_at: Mapped[datetime]
+    revoked_at: Mapped[datetime | None]

@@ -1,0 +1,1 @@
+"""Accounts, immutable transfers, balances, audit. Knows nothing of orders or distributors."""

@@ -1,0 +1,1 @@
+"""Orders and refunds as the shop reports them; bulk intake."""

@@ -1,0 +1,211 @@
+"""Orders and refunds as they come in, whatever brought them. Pure.
+
+Every source (API, file, marketplace) makes these documents, and :func:`check_order` and
+:func:`check_refund` say what is wrong with one before anything touches the database.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from distrib.errors import InvalidInput
+from distrib.money import MAX_AMOUNT, exponent
+
+MAX_LINES = 10_000
+_NAME_LENGTH = 200
+
+
+@dataclass(frozen=True, slots=True)
+class LineIn:
+    """An order line. Money in minor units of the order's currency.
+
+    :param discount: what was taken off the whole line, at most quantity × unit price.
+    :param shipping: shipping charged for the line, apart from its price.
+    :param tax: tax charged for the line, apart from its price.
+    """
+
+    sku: str
+    quantity: int
+    unit_price: int
+    category: str | None = None
+    discount: int = 0
+    shipping: int = 0
+    tax: int = 0
+
+    @property
+    def net(self) -> int:
+        """Price less discount: what commission is paid on."""
+        return self.quantity * self.unit_price - self.discount
+
+
+@dataclass(frozen=True, slots=True)
+class OrderIn:
+    """An order. (``shop``, ``external_id``) name it within its brand.
+
+    :param distributor: external id of the referring distributor, or None.
+    :param code: referral code used, or None; at most one of the two is given.
+    """
+
+    shop: str
+    external_id: str
+    placed_at: datetime
+    currency: str
+    lines: tuple[LineIn, ...]
+    buyer: str | None = None
+    distributor: str | None = None
+    code: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RefundLineIn:
+    """What came back of a line.
+
+    :param line_no: the order's line, counted from 1.
+    :param quantity: units returned; 0 when only money was given back.
+    :param amount: money given back for the line, in minor units, net of its discount and apart
+        from shipping and tax; None means the returned units' share of what the line cost.
+    """
+
+    line_no: int
+    quantity: int
+    amount: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RefundIn:
+    """A refund of an order, which may not have arrived yet.
+
+    :param lines: what came back; None means all that is left of the order.
+    """
+
+    shop: str
+    order_external_id: str
+    external_id: str
+    refunded_at: datetime
+    lines: tuple[RefundLineIn, ...] | None = None
+    reason: str | None = None
+
+
+def _stable(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat()
+    raise TypeError(f"cannot hash a {type(value).__name__}")
+
+
+def content_hash(document: OrderIn | RefundIn) -> bytes:
+    """16 bytes that are equal for equal content: how a repeat is told from a contradiction."""
+    text = json.dumps(asdict(document), default=_stable, sort_keys=True, ensure_ascii=False)
+    return hashlib.blake2b(text.encode(), digest_size=16).digest()
+
+
+def _check_name(value: str | None, field: str, *, required: bool = True) -> None:
+    if value is None or not value.strip():
+        if required or value is not None:
+            raise InvalidInput("must not be empty", field=field)
+        return
+    if len(value) > _NAME_LENGTH:
+        raise InvalidInput(f"is longer than {_NAME_LENGTH} characters", field=field)
+    if "\x00" in value:
+        raise InvalidInput("contains a NUL character", field=field)
+
+
+def _check_instant(value: datetime, field: str) -> None:
+    if value.tzinfo is None:
+        raise InvalidInput("needs a time zone, such as 2026-03-01T12:00:00+08:00", field=field)
+
+
+def _check_line(line: LineIn, at: str) -> int:
+    _check_name(line.sku, f"{at}.sku")
+    _check_name(line.category, f"{at}.category", required=False)
+    if line.quantity < 1:
+        raise InvalidInput(f"must be at least 1, it is {line.quantity}", field=f"{at}.quantity")
+    for field in ("unit_price", "discount", "shipping", "tax"):
+        value: int = getattr(line, field)
+        if not 0 <= value <= MAX_AMOUNT:
+            raise InvalidInput(f"{value} is outside 0 to {MAX_AMOUNT}", field=f"{at}.{field}")
+    gross = line.quantity * line.unit_price
+    if line.discount > gross:
+        raise InvalidInput(
+            f"a discount of {line.discount} is more than the line's price of {gross}",
+            field=f"{at}.discount",
+        )
+    return gross + line.shipping + line.tax
+
+
+def check_order(order: OrderIn) -> None:
+    """Check what can be checked without the database.
+
+    :raises InvalidInput: naming the first field that is wrong, as in ``lines[2].discount``.
+    """
+    for field in ("shop", "external_id"):
+        _check_name(getattr(order, field), field)
+    for field in ("buyer", "distributor", "code"):
+        _check_name(getattr(order, field), field, required=False)
+    _check_instant(order.placed_at, "placed_at")
+    try:
+        exponent(order.currency)
+    except ValueError as error:
+        raise InvalidInput(str(error), field="currency") from None
+    if order.distributor is not None and order.code is not None:
+        raise InvalidInput("give the distributor or a code, not both", field="code")
+    if not order.lines:
+        raise InvalidInput("an order has at least one line", field="lines")
+    if len(order.lines) > MAX_LINES:
+        raise InvalidInput(f"an order has at most {MAX_LINES} lines", field="lines")
+    total = sum(_check_line(line, f"lines[{i}]") for i, line in enumerate(order.lines))
+    if total > MAX_AMOUNT:
+        raise InvalidInput(
+            f"the order's total of {total} is more than {MAX_AMOUNT} minor units", field="lines"
+        )
+
+
+def check_refund(refund: RefundIn) -> None:
+    """Check what can be checked without the order.
+
+    :raises InvalidInput: naming the first field that is wrong.
+    """
+    for field in ("shop", "order_external_id", "external_id"):
+        _check_name(getattr(refund, field), field)
+    _check_name(refund.reason, "reason", required=False)
+    _check_instant(refund.refunded_at, "refunded_at")
+    if refund.lines is None:
+        return
+    if not refund.lines:
+        raise InvalidInput(
+            "name the lines that came back, or leave them out for all", field="lines"
+        )
+    seen = set()
+    for i, line in enumerate(refund.lines):
+        at = f"lines[{i}]"
+        if line.line_no in seen:
+            raise InvalidInput(f"line {line.line_no} is named twice", field=f"{at}.line_no")
+        seen.add(line.line_no)
+        if line.line_no < 1:
+            raise InvalidInput("lines are counted from 1", field=f"{at}.line_no")
+        if line.quantity < 0:
+            raise InvalidInput("must not be negative", field=f"{at}.quantity")
+        if line.amount is not None and not 0 <= line.amount <= MAX_AMOUNT:
+            raise InvalidInput(f"{line.amount} is outside 0 to {MAX_AMOUNT}", field=f"{at}.amount")
+        if line.quantity == 0 and not line.amount:
+            raise InvalidInput("neither units nor money came back", field=f"{at}.quantity")
+
+
+def refund_as_json(refund: RefundIn) -> dict[str, Any]:
+    """A refund as a JSON document, for keeping one whose order has not arrived."""
+    return asdict(refund) | {"refunded_at": refund.refunded_at.astimezone(UTC).isoformat()}
+
+
+def refund_from_json(document: dict[str, Any]) -> RefundIn:
+    """The inverse of :func:`refund_as_json`."""
+    lines = document["lines"]
+    return RefundIn(
+        **document
+        | {
+            "refunded_at": datetime.fromisoformat(document["refunded_at"]),
+            "lines": None if lines is None else tuple(RefundLineIn(**line) for line in lines),
+        }
+    )

@@ -1,0 +1,1 @@
+"""One adapter per shop, marketplace or file format."""

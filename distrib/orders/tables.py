@@ -1,0 +1,131 @@
+"""Orders and refunds as reported. Append-only: triggers refuse to change or delete a row."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import Any
+
+from sqlalchemy import (
+    CheckConstraint,
+    Date,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    UniqueConstraint,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from distrib.db import Base
+
+
+class Order(Base):
+    """An order, and what was decided about it when it was taken.
+
+    ``placed_at`` is the shop's clock. ``effective_at`` is what decisions use: the same, but never
+    later than the moment of recording. ``available_on`` is the day, in the brand's time zone, on
+    which its commission leaves the hold.
+    """
+
+    __tablename__ = "orders"
+    __table_args__ = (
+        UniqueConstraint("brand_id", "shop", "external_id"),
+        ForeignKeyConstraint(
+            ["brand_id", "distributor_id"], ["distributor.brand_id", "distributor.id"]
+        ),
+        CheckConstraint("referral IN ('direct', 'code', 'none')", name="referral"),
+        CheckConstraint("(referral = 'none') = (distributor_id IS NULL)", name="credited"),
+        Index("ix_orders_effective", "brand_id", "effective_at"),
+    )
+
+    brand_id: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    shop: Mapped[str]
+    external_id: Mapped[str]
+    content_hash: Mapped[bytes] = mapped_column(LargeBinary)
+    currency: Mapped[str]
+    buyer: Mapped[str | None]
+    referral: Mapped[str]
+    referral_code: Mapped[str | None]
+    distributor_id: Mapped[int | None]
+    plan_version_id: Mapped[int | None]
+    placed_at: Mapped[datetime]
+    effective_at: Mapped[datetime]
+    recorded_at: Mapped[datetime]
+    available_on: Mapped[date] = mapped_column(Date)
+
+
+class OrderLine(Base):
+    """One line: money in minor units. ``discount`` is the whole line's; shipping and tax stand
+    apart from the price and earn nothing."""
+
+    __tablename__ = "order_line"
+    __table_args__ = (
+        ForeignKeyConstraint(["brand_id", "order_id"], ["orders.brand_id", "orders.id"]),
+        CheckConstraint("quantity > 0", name="quantity"),
+        CheckConstraint("unit_price >= 0 AND shipping >= 0 AND tax >= 0", name="not_negative"),
+        CheckConstraint("discount BETWEEN 0 AND quantity * unit_price", name="discount"),
+    )
+
+    brand_id: Mapped[int] = mapped_column(primary_key=True)
+    order_id: Mapped[int] = mapped_column(primary_key=True)
+    line_no: Mapped[int] = mapped_column(Integer, primary_key=True)
+    sku: Mapped[str]
+    category: Mapped[str | None]
+    quantity: Mapped[int]
+    unit_price: Mapped[int]
+    discount: Mapped[int]
+    shipping: Mapped[int]
+    tax: Mapped[int]
+
+
+class Refund(Base):
+    """Money given back on an order, in full or in part."""
+
+    __tablename__ = "refund"
+    __table_args__ = (
+        UniqueConstraint("brand_id", "order_id", "external_id"),
+        ForeignKeyConstraint(["brand_id", "order_id"], ["orders.brand_id", "orders.id"]),
+    )
+
+    brand_id: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    order_id: Mapped[int]
+    external_id: Mapped[str]
+    content_hash: Mapped[bytes] = mapped_column(LargeBinary)
+    reason: Mapped[str | None]
+    refunded_at: Mapped[datetime]
+    recorded_at: Mapped[datetime]
+
+
+class RefundLine(Base):
+    """What came back of one order line: units, and money net of the line's discount."""
+
+    __tablename__ = "refund_line"
+    __table_args__ = (
+        ForeignKeyConstraint(["brand_id", "refund_id"], ["refund.brand_id", "refund.id"]),
+        CheckConstraint("quantity >= 0 AND amount >= 0", name="not_negative"),
+        CheckConstraint("quantity > 0 OR amount > 0", name="something"),
+    )
+
+    brand_id: Mapped[int] = mapped_column(primary_key=True)
+    refund_id: Mapped[int] = mapped_column(primary_key=True)
+    line_no: Mapped[int] = mapped_column(Integer, primary_key=True)
+    quantity: Mapped[int]
+    amount: Mapped[int]
+
+
+class WaitingRefund(Base):
+    """A refund whose order has not arrived. The row leaves when the refund is applied."""
+
+    __tablename__ = "waiting_refund"
+
+    brand_id: Mapped[int] = mapped_column(primary_key=True)
+    shop: Mapped[str] = mapped_column(primary_key=True)
+    order_external_id: Mapped[str] = mapped_column(primary_key=True)
+    external_id: Mapped[str] = mapped_column(primary_key=True)
+    content_hash: Mapped[bytes] = mapped_column(LargeBinary)
+    document: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    received_at: Mapped[datetime]
+    problem: Mapped[str | None]

@@ -1,0 +1,1 @@
+"""Maturation, batches, payouts."""

@@ -1,0 +1,1 @@
+"""Distributors, sponsorships, uplines, and the analysis of the graph they form."""

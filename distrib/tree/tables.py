@@ -1,0 +1,77 @@
+"""Distributors and their dated sponsorships."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import (
+    CheckConstraint,
+    ForeignKeyConstraint,
+    Index,
+    UniqueConstraint,
+)
+from sqlalchemy.orm import Mapped, mapped_column
+
+from distrib.db import Base
+
+
+_DISTRIBUTOR = ["distributor.brand_id", "distributor.id"]
+
+
+class Distributor(Base):
+    """A person or store that earns commission."""
+
+    __tablename__ = "distributor"
+    __table_args__ = (
+        ForeignKeyConstraint(["brand_id"], ["brand.id"]),
+        UniqueConstraint("brand_id", "external_id"),
+        UniqueConstraint("brand_id", "code"),
+        CheckConstraint("status IN ('active', 'suspended')", name="status"),
+    )
+
+    brand_id: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    external_id: Mapped[str]
+    code: Mapped[str]
+    name: Mapped[str]
+    status: Mapped[str] = mapped_column(server_default="active")
+    joined_at: Mapped[datetime]
+    created_at: Mapped[datetime]
+
+
+class Sponsorship(Base):
+    """A dated edge of the referral tree; no sponsor means a root for that time.
+
+    The edges of a distributor form a chain without gap or overlap, and plain B-trees prove it:
+    each start is unique, each end is unique (the open end too), and each end is the start of
+    another edge. The only chain that satisfies this is the one in order of time.
+    """
+
+    __tablename__ = "sponsorship"
+    __table_args__ = (
+        ForeignKeyConstraint(["brand_id", "distributor_id"], _DISTRIBUTOR),
+        ForeignKeyConstraint(["brand_id", "sponsor_id"], _DISTRIBUTOR),
+        ForeignKeyConstraint(
+            ["brand_id", "distributor_id", "valid_to"],
+            ["sponsorship.brand_id", "sponsorship.distributor_id", "sponsorship.valid_from"],
+            name="fk_sponsorship_next",
+            deferrable=True,
+            initially="DEFERRED",
+        ),
+        UniqueConstraint(
+            "brand_id", "distributor_id", "valid_to",
+            name="uq_sponsorship_end", postgresql_nulls_not_distinct=True,
+        ),
+        CheckConstraint("sponsor_id <> distributor_id", name="not_self"),
+        CheckConstraint("valid_from < valid_to", name="forward"),
+        Index(
+            "ix_sponsorship_downline", "brand_id", "sponsor_id",
+            postgresql_where="valid_to IS NULL AND sponsor_id IS NOT NULL",
+        ),
+    )  # fmt: skip
+
+    brand_id: Mapped[int] = mapped_column(primary_key=True)
+    distributor_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    valid_from: Mapped[datetime] = mapped_column(primary_key=True)
+    valid_to: Mapped[datetime | None]
+    sponsor_id: Mapped[int | None]
