@@ -6,20 +6,20 @@ import enum
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 from sqlalchemy import (
     BigInteger,
     Engine,
     MetaData,
-    Sequence,
     Text,
     create_engine,
     event,
     text,
 )
 from sqlalchemy.dialects.postgresql import TIMESTAMP
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import DeclarativeBase, Session
 
 from distrib import ids
@@ -42,12 +42,6 @@ class Base(DeclarativeBase):
         str: Text,
         datetime: TIMESTAMP(timezone=True),
     }
-
-
-ID_NODE = Sequence(
-    "id_node", minvalue=0, maxvalue=ids.NODES - 1, start=0, cycle=True, metadata=Base.metadata
-)
-"""Hands each process its node; see :mod:`distrib.ids`."""
 
 
 class Lock(enum.IntEnum):
@@ -99,6 +93,10 @@ def make_engine(url: str, *, pool_size: int = 5) -> Engine:
         connection.prepare_threshold = 2
         with connection.cursor() as cur:
             cur.execute("SET TIME ZONE 'UTC'")
+            # A brand that is newer than the last ANALYZE looks empty to the planner, and then any
+            # index that begins with brand_id looks as good as the right one. Plans that do not
+            # look at the value choose the index that fits best, whatever the statistics say.
+            cur.execute("SET plan_cache_mode = force_generic_plan")
         connection.commit()
 
     return engine
@@ -108,12 +106,37 @@ def _next_node(session: Session) -> Callable[[], int]:
     return lambda: int(session.scalar(text("SELECT nextval('id_node')")) or 0)
 
 
+T = TypeVar("T")
+
+_WORTH_ANOTHER_TRY = (
+    psycopg.errors.UniqueViolation,
+    psycopg.errors.DeadlockDetected,
+    psycopg.errors.SerializationFailure,
+)
+
+
 class Database:
     """What a process holds to work: an engine, and what to do after a commit."""
 
     def __init__(self, engine: Engine, after_commit: Callable[[list[int]], None] | None = None):
         self.engine = engine
         self._after_commit = after_commit
+
+    def run(self, work: Callable[[Session], T], *, tries: int = 5) -> T:
+        """Do ``work`` in a transaction; again if another transaction got in its way.
+
+        Two that take the same order at once, or lock the same rows, meet here: the second starts
+        over and finds what the first has done.
+        """
+        for left in reversed(range(tries)):
+            try:
+                with self.transaction() as session:
+                    return work(session)
+            except (psycopg.Error, DBAPIError) as error:
+                cause = error.orig if isinstance(error, DBAPIError) else error
+                if not left or not isinstance(cause, _WORTH_ANOTHER_TRY):
+                    raise
+        raise RuntimeError("unreachable: the last try returns or raises")
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:

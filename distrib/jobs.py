@@ -129,7 +129,7 @@ def add(
             args=args or {},
             run_after=now,
             created_at=now,
-        )  # fmt: skip
+        )
         .on_conflict_do_nothing(index_elements=[Job.key])
         .returning(Job.id)
     )
@@ -143,10 +143,17 @@ def add_many(
     """Write many new jobs of one kind in one statement (their keys must be new)."""
     now = clock.now()
     rows = [
-        {"id": job_id, "brand_id": brand_id, "kind": kind, "key": key, "args": args,
-         "run_after": now, "created_at": now}
+        {
+            "id": job_id,
+            "brand_id": brand_id,
+            "kind": kind,
+            "key": key,
+            "args": args,
+            "run_after": now,
+            "created_at": now,
+        }
         for job_id, (key, args) in zip(ids.take(len(keyed_args)), keyed_args, strict=True)
-    ]  # fmt: skip
+    ]
     if rows:
         session.execute(insert(Job), rows)
         session.info.setdefault("wake", []).extend(row["id"] for row in rows)

@@ -37,6 +37,13 @@ class Order(Base):
         CheckConstraint("referral IN ('direct', 'code', 'none')", name="referral"),
         CheckConstraint("(referral = 'none') = (distributor_id IS NULL)", name="credited"),
         Index("ix_orders_effective", "brand_id", "effective_at"),
+        Index(
+            "ix_orders_buyer",
+            "brand_id",
+            "buyer",
+            "placed_at",
+            postgresql_where="buyer IS NOT NULL",
+        ),
     )
 
     brand_id: Mapped[int] = mapped_column(primary_key=True)

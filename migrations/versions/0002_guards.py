@@ -74,6 +74,8 @@ FUNCTIONS = {
 
 
 def upgrade() -> None:
+    # hands each process its node; see distrib/ids.py
+    op.execute("CREATE SEQUENCE id_node MINVALUE 0 MAXVALUE 4095 START 0 CYCLE")
     for name, body in FUNCTIONS.items():
         op.execute(f"CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $${body}$$")
     for table in IMMUTABLE:
@@ -107,3 +109,4 @@ def downgrade() -> None:
     op.execute("DROP TRIGGER in_order ON plan_version")
     for name in FUNCTIONS:
         op.execute(f"DROP FUNCTION {name}()")
+    op.execute("DROP SEQUENCE id_node")

@@ -1,0 +1,391 @@
+"""Taking refunds: what remains of a line is priced again, and the difference is posted.
+
+So after any number of partial refunds the sum is exactly what the remaining order earns, and zero
+when all of it came back. A refund that comes before its order waits for it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+import numpy as np
+from sqlalchemy import delete, select, tuple_, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from distrib import clock, ids
+from distrib.brands.tables import Brand
+from distrib.bulk import write_rows
+from distrib.commission.book import Book, open_book
+from distrib.commission.outcome import CLOCK_TOLERANCE, Outcome, Status, repeated
+from distrib.commission.posting import Changes, Sources, write_commissions
+from distrib.db import Lock, cursor, lock
+from distrib.errors import Conflict, DistribError, InvalidInput
+from distrib.money import Rounding, round_ratio
+from distrib.orders.document import (
+    RefundIn,
+    check_refund,
+    content_hash,
+    refund_as_json,
+    refund_from_json,
+)
+from distrib.orders.tables import Order, Refund, RefundLine, WaitingRefund
+
+
+class RefundDiffers(Conflict):
+    """The same refund came with another content."""
+
+    title = "The refund is recorded with another content"
+
+
+class UnknownLine(InvalidInput):
+    """The order has no such line."""
+
+    title = "The order has no such line"
+
+
+class RefundExceedsOrder(Conflict):
+    """More would come back than is left of the order."""
+
+    title = "The refund exceeds what is left of the order"
+
+
+Key = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Return:
+    """What one refund takes back of one line of the book."""
+
+    line: int
+    quantity: int
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A refund that is recorded: its id and content."""
+
+    id: int
+    digest: bytes
+
+
+def take_refunds(session: Session, *, brand: Brand, refunds: Sequence[RefundIn]) -> list[Outcome]:
+    """Take refunds: record each once, price what remains, post the difference.
+
+    :returns: an outcome for each refund, in the same order: accepted, duplicate, waiting (its
+        order has not arrived; it is kept and applied when it does) or rejected.
+    """
+    now = clock.now()
+    outcomes: list[Outcome | None] = [None] * len(refunds)
+    for i, refund in enumerate(refunds):
+        try:
+            check_refund(refund)
+            if refund.refunded_at > now + CLOCK_TOLERANCE:
+                raise InvalidInput(
+                    f"{refund.refunded_at.isoformat()} is yet to come", field="refunded_at"
+                )
+        except DistribError as error:
+            outcomes[i] = Outcome(Status.REJECTED, error=error)
+    lock(session, brand.id, Lock.FACTS, shared=True)
+    todo = [i for i, outcome in enumerate(outcomes) if outcome is None]
+    order_ids = _lock_orders(session, brand, {_order_key(refunds[i]) for i in todo})
+    known = _read_known(session, brand, order_ids)
+    # several refunds of one order follow each other: each round takes the next of every order
+    rounds: dict[int, list[int]] = defaultdict(list)
+    first: dict[tuple[str, str, str], int] = {}
+    repeats: list[tuple[int, int]] = []
+    depth: dict[Key, int] = defaultdict(int)
+    for i in todo:
+        key = _order_key(refunds[i])
+        digest = content_hash(refunds[i])
+        name = (*key, refunds[i].external_id)
+        if name in known:
+            outcomes[i] = _repeat(refunds[i], known[name], digest)
+            continue
+        if key not in order_ids:
+            outcomes[i] = _keep_waiting(session, brand, refunds[i], digest, now)
+            continue
+        if name in first:
+            repeats.append((i, first[name]))
+            continue
+        first[name] = i
+        rounds[depth[key]].append(i)
+        depth[key] += 1
+    if rounds:
+        book = open_book(session, brand_id=brand.id, order_ids=sorted(order_ids.values()))
+        for number in sorted(rounds):
+            chosen = rounds[number]
+            applied = _apply(session, brand, book, [refunds[i] for i in chosen], now)
+            for i, outcome in zip(chosen, applied, strict=True):
+                outcomes[i] = outcome
+    for i, original in repeats:
+        outcomes[i] = repeated(
+            outcomes[original] or Outcome(Status.REJECTED),
+            same=content_hash(refunds[i]) == content_hash(refunds[original]),
+            differs=_differs(refunds[i]),
+        )
+    return [outcome for outcome in outcomes if outcome is not None]
+
+
+def _order_key(refund: RefundIn) -> Key:
+    return (refund.shop, refund.order_external_id)
+
+
+def _lock_orders(session: Session, brand: Brand, keys: set[Key]) -> dict[Key, int]:
+    """Lock the orders, in order of id, so that refunds of one order follow each other."""
+    if not keys:
+        return {}
+    rows = session.execute(
+        select(Order.shop, Order.external_id, Order.id)
+        .where(Order.brand_id == brand.id, tuple_(Order.shop, Order.external_id).in_(sorted(keys)))
+        .order_by(Order.id)
+        .with_for_update(key_share=True)
+    )
+    return {(row.shop, row.external_id): row.id for row in rows}
+
+
+def _read_known(
+    session: Session, brand: Brand, order_ids: dict[Key, int]
+) -> dict[tuple[str, str, str], _Known]:
+    """Refunds of these orders that are recorded, by shop, order and refund."""
+    key_of = {order_id: key for key, order_id in order_ids.items()}
+    rows = session.execute(
+        select(Refund.order_id, Refund.external_id, Refund.id, Refund.content_hash).where(
+            Refund.brand_id == brand.id, Refund.order_id.in_(list(key_of))
+        )
+    )
+    return {
+        (*key_of[row.order_id], row.external_id): _Known(row.id, row.content_hash) for row in rows
+    }
+
+
+def _differs(refund: RefundIn) -> RefundDiffers:
+    return RefundDiffers(
+        f"refund {refund.external_id!r} of order {refund.order_external_id!r} is recorded with"
+        " another content",
+        field="external_id",
+    )
+
+
+def _repeat(refund: RefundIn, before: _Known, digest: bytes) -> Outcome:
+    if before.digest == digest:
+        return Outcome(Status.DUPLICATE, before.id)
+    return Outcome(Status.REJECTED, error=_differs(refund))
+
+
+def _keep_waiting(
+    session: Session, brand: Brand, refund: RefundIn, digest: bytes, now: datetime
+) -> Outcome:
+    """Keep a refund until its order comes. The sweeper looks too, should both come at once."""
+    key = (brand.id, refund.shop, refund.order_external_id, refund.external_id)
+    session.execute(
+        insert(WaitingRefund)
+        .values(
+            brand_id=brand.id,
+            shop=refund.shop,
+            order_external_id=refund.order_external_id,
+            external_id=refund.external_id,
+            content_hash=digest,
+            document=refund_as_json(refund),
+            received_at=now,
+        )
+        .on_conflict_do_nothing()
+    )
+    kept = session.get(WaitingRefund, key, populate_existing=True)
+    if kept is not None and kept.content_hash != digest:
+        return Outcome(Status.REJECTED, error=_differs(refund))
+    return Outcome(Status.WAITING)
+
+
+def _returns(book: Book, order: int, refund: RefundIn) -> list[_Return]:
+    """What the refund takes of each line of its order."""
+    lines = book.lines_of(order)
+    if refund.lines is None:
+        whole = [
+            _Return(i, int(book.left[i]), int(book.remaining[i]))
+            for i in range(lines.start, lines.stop)
+            if book.left[i] or book.remaining[i]
+        ]
+        if not whole:
+            raise RefundExceedsOrder("nothing is left of the order to refund", field="lines")
+        return whole
+    returns = []
+    for n, line in enumerate(refund.lines):
+        if line.line_no > book.orders[order].lines:
+            raise UnknownLine(
+                f"the order has {book.orders[order].lines} lines, none is number {line.line_no}",
+                field=f"lines[{n}].line_no",
+            )
+        i = lines.start + line.line_no - 1
+        left, remaining = int(book.left[i]), int(book.remaining[i])
+        if line.quantity > left:
+            raise RefundExceedsOrder(
+                f"{line.quantity} units come back, {left} are left", field=f"lines[{n}].quantity"
+            )
+        amount = line.amount
+        if amount is None:
+            amount = round_ratio(remaining * line.quantity, left, Rounding.HALF_UP)
+        if amount > remaining:
+            raise RefundExceedsOrder(
+                f"{amount} is given back, {remaining} is left of the line (minor units)",
+                field=f"lines[{n}].amount",
+            )
+        returns.append(_Return(i, line.quantity, amount))
+    return returns
+
+
+def _apply(
+    session: Session, brand: Brand, book: Book, refunds: list[RefundIn], now: datetime
+) -> list[Outcome]:
+    """Apply refunds of different orders to the book and write them."""
+    place = {(order.shop, order.external_id): n for n, order in enumerate(book.orders)}
+    outcomes: list[Outcome] = []
+    taken: list[tuple[RefundIn, int, int, list[_Return]]] = []
+    for refund in refunds:
+        order = place[_order_key(refund)]
+        try:
+            returns = _returns(book, order, refund)
+        except DistribError as error:
+            outcomes.append(Outcome(Status.REJECTED, error=error))
+            continue
+        refund_id = ids.new()
+        taken.append((refund, refund_id, order, returns))
+        outcomes.append(Outcome(Status.ACCEPTED, refund_id))
+        for back in returns:
+            book.left[back.line] -= back.quantity
+            book.remaining[back.line] -= back.amount
+    if taken:
+        _write(session, brand, taken, book, now)
+        _post_difference(session, brand, taken, book, now)
+    return outcomes
+
+
+_Taken = list[tuple[RefundIn, int, int, list[_Return]]]
+
+
+def _write(session: Session, brand: Brand, taken: _Taken, book: Book, now: datetime) -> None:
+    cur = cursor(session)
+    write_rows(
+        cur,
+        Refund,
+        {
+            "brand_id": brand.id,
+            "id": [refund_id for _, refund_id, _, _ in taken],
+            "order_id": [book.orders[order].id for _, _, order, _ in taken],
+            "external_id": [refund.external_id for refund, *_ in taken],
+            "content_hash": [content_hash(refund) for refund, *_ in taken],
+            "reason": [refund.reason for refund, *_ in taken],
+            "refunded_at": [refund.refunded_at for refund, *_ in taken],
+            "recorded_at": now,
+        },
+        len(taken),
+    )
+    returns = [(refund_id, back) for _, refund_id, _, backs in taken for back in backs]
+    write_rows(
+        cur,
+        RefundLine,
+        {
+            "brand_id": brand.id,
+            "refund_id": [refund_id for refund_id, _ in returns],
+            "line_no": [int(book.line_no[back.line]) for _, back in returns],
+            "quantity": [back.quantity for _, back in returns],
+            "amount": [back.amount for _, back in returns],
+        },
+        len(returns),
+    )
+
+
+def _post_difference(
+    session: Session, brand: Brand, taken: _Taken, book: Book, now: datetime
+) -> None:
+    """Price what remains of the orders, subtract what they have paid, post the rest."""
+    zone = clock.zone(brand.time_zone)
+    orders = [book.orders[order] for _, _, order, _ in taken]
+    spans = [book.lines_of(order) for _, _, order, _ in taken]
+    lines = np.concatenate([np.arange(span.start, span.stop) for span in spans])
+    source = np.repeat(np.arange(len(taken)), [span.stop - span.start for span in spans])
+    remaining = book.remaining[lines]
+    result = book.price(session, brand.id, lines, remaining)
+    difference = result.amount - book.paid[lines]
+    book.paid[lines] = result.amount
+    days: Any = [min(refund.refunded_at, now).astimezone(zone).date() for refund, *_ in taken]
+    available = np.array([order.available_on for order in orders], "datetime64[D]")
+    write_commissions(
+        cursor(session),
+        brand=brand,
+        sources=Sources(
+            id=np.array([refund_id for _, refund_id, _, _ in taken], np.int64),
+            order_id=np.array([order.id for order in orders], np.int64),
+            upline=book.upline[[order for _, _, order, _ in taken]],
+            earned_on=np.array(days, "datetime64[D]"),
+            available_on=available,
+            held=available > np.datetime64(_matured_through(session, brand), "D"),
+        ),
+        changes=Changes(
+            source=source,
+            line_no=book.line_no[lines],
+            rule=result.rule,
+            base=remaining,
+            rate_ppm=result.rate_ppm,
+            amount=difference,
+        ),
+        posted_at=now,
+    )
+
+
+def _matured_through(session: Session, brand: Brand) -> date:
+    # read again: the brand at hand may have been loaded before the lock was
+    return session.scalars(select(Brand.matured_through).where(Brand.id == brand.id)).one()
+
+
+def apply_waiting(
+    session: Session, *, brand: Brand, orders: Sequence[Key] | None = None, limit: int = 1_000
+) -> int:
+    """Apply refunds that waited for orders which are here now.
+
+    :param orders: (shop, external id) of the orders to look at; None looks at all that wait.
+    :returns: how many waiting refunds were applied. One that turns out to be wrong stays, with
+        its problem noted, for a person to look at.
+    """
+    query = (
+        select(WaitingRefund)
+        .join(
+            Order,
+            (Order.brand_id == WaitingRefund.brand_id)
+            & (Order.shop == WaitingRefund.shop)
+            & (Order.external_id == WaitingRefund.order_external_id),
+        )
+        .where(WaitingRefund.brand_id == brand.id, WaitingRefund.problem.is_(None))
+        .order_by(WaitingRefund.received_at, WaitingRefund.external_id)
+        .limit(limit)
+        .with_for_update(of=WaitingRefund, skip_locked=orders is None)
+    )
+    if orders is not None:
+        query = query.where(
+            tuple_(WaitingRefund.shop, WaitingRefund.order_external_id).in_(list(orders))
+        )
+    waiting = list(session.scalars(query))
+    if not waiting:
+        return 0
+    refunds = [refund_from_json(row.document) for row in waiting]
+    applied = 0
+    for row, outcome in zip(
+        waiting, take_refunds(session, brand=brand, refunds=refunds), strict=True
+    ):
+        mine = [
+            WaitingRefund.brand_id == brand.id,
+            WaitingRefund.shop == row.shop,
+            WaitingRefund.order_external_id == row.order_external_id,
+            WaitingRefund.external_id == row.external_id,
+        ]
+        if outcome.error is None:
+            session.execute(delete(WaitingRefund).where(*mine))
+            applied += 1
+        else:
+            session.execute(update(WaitingRefund).where(*mine).values(problem=str(outcome.error)))
+    return applied
