@@ -21,7 +21,7 @@ from distrib.errors import Conflict, InvalidInput, NotFound
 from distrib.ledger.chart import TransferCode
 from distrib.ledger.service import post_query
 from distrib.money import format_amount
-from distrib.settlement.maturation import mature
+from distrib.settlement.maturation import mature, post_maturations
 from distrib.settlement.providers import PROVIDERS
 from distrib.settlement.tables import Payout, SettlementBatch
 
@@ -96,39 +96,44 @@ _UNTAKEN = text(
 )
 
 
-def draw_up_batch(
-    database: Database,
-    *,
-    brand: Brand,
-    cutoff: date | None = None,
-    provider: str = "bank-file",
-    created_by: str,
-) -> SettlementBatch:
-    """Gather what is past its hold at ``cutoff`` into a draft batch, reserved for it.
-
-    One payout a distributor whose open items up to the cutoff reach the brand's minimum. Days up
-    to the cutoff are matured first.
+def mature_for_batch(database: Database, *, brand: Brand, cutoff: date | None = None) -> date:
+    """Let everything up to the cutoff leave the hold; the step before :func:`draw_up_batch`.
 
     :param cutoff: last day, inclusive, where the brand lives; default and latest is today.
-    :raises NothingToSettle: saying why.
+    :returns: the cutoff.
     """
     today = clock.day_of(clock.now(), brand.time_zone)
     cutoff = cutoff or today
     if cutoff > today:
         raise InvalidInput(f"{cutoff} is yet to come, today is {today}", field="cutoff")
+    mature(database, brand_id=brand.id, through=cutoff)
+    return cutoff
+
+
+def draw_up_batch(
+    session: Session,
+    *,
+    brand: Brand,
+    cutoff: date,
+    provider: str = "bank-file",
+    created_by: str,
+) -> SettlementBatch:
+    """Gather what is past its hold at ``cutoff`` into a draft batch, reserved for it.
+
+    One payout a distributor whose open items up to the cutoff reach the brand's minimum.
+
+    :param cutoff: last day, inclusive; its commission has matured (:func:`mature_for_batch`).
+    :raises NothingToSettle: saying why.
+    """
     if provider not in PROVIDERS:
         names = ", ".join(sorted(PROVIDERS))
         raise InvalidInput(
             f"there is no provider {provider!r}; known are {names}", field="provider"
         )
-    mature(database, brand_id=brand.id, through=cutoff)
-    with database.transaction() as session:
-        return _draw_up(session, brand, cutoff, provider, created_by)
-
-
-def _draw_up(
-    session: Session, brand: Brand, cutoff: date, provider: str, created_by: str
-) -> SettlementBatch:
+    post_maturations(session, brand_id=brand.id)
+    matured = session.scalars(select(Brand.matured_through).where(Brand.id == brand.id)).one()
+    if cutoff > matured:
+        raise InvalidInput(f"only days up to {matured} have left the hold", field="cutoff")
     lock(session, brand.id, Lock.SETTLEMENT)
     now = clock.now()
     last = session.scalar(

@@ -14,7 +14,6 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from distrib.db import Base
 
-
 _DISTRIBUTOR = ["distributor.brand_id", "distributor.id"]
 
 
