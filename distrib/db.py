@@ -151,3 +151,10 @@ class Database:
             wake: list[int] = session.info.pop("wake", [])
         if wake and self._after_commit is not None:
             self._after_commit(wake)
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Session]:
+        """Read only, and all of it as of one moment: for reports and the audit."""
+        options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+        with Session(self.engine.execution_options(**options)) as session:
+            yield session

@@ -40,6 +40,7 @@ class BookOrder:
 class Book:
     """Orders and their lines as columns.
 
+    :param refunds: how many refunds each order has had.
     :param quantity: units ordered; ``net`` what the line cost, in minor units.
     :param left: units not refunded; ``remaining`` money not refunded.
     :param paid: what the line has paid to each level so far. Shape (lines, 3).
@@ -47,6 +48,7 @@ class Book:
 
     orders: list[BookOrder]
     upline: Ints
+    refunds: list[int]
     owner: Ints
     line_no: Ints
     sku: list[str]
@@ -79,8 +81,10 @@ class Book:
 
 
 _ORDERS = """
-SELECT id, shop, external_id, plan_version_id, available_on, effective_at, distributor_id
-FROM orders WHERE brand_id = %(brand)s AND id = ANY(%(ids)s::bigint[]) ORDER BY id
+SELECT o.id, o.shop, o.external_id, o.plan_version_id, o.available_on, o.effective_at,
+       o.distributor_id,
+       (SELECT count(*) FROM refund r WHERE r.brand_id = o.brand_id AND r.order_id = o.id)
+FROM orders o WHERE o.brand_id = %(brand)s AND o.id = ANY(%(ids)s::bigint[]) ORDER BY o.id
 """
 
 _LINES = """
@@ -142,6 +146,7 @@ def open_book(session: Session, *, brand_id: int, order_ids: Sequence[int]) -> B
             for n, head in enumerate(heads)
         ],
         upline=upline,
+        refunds=[head[7] for head in heads],
         owner=owner,
         line_no=line_no,
         sku=[line[2] for line in lines],

@@ -67,6 +67,17 @@ class _Return:
 
 
 @dataclass(frozen=True, slots=True)
+class _Taken:
+    """A refund that is being recorded: the ``no``-th of the book's order ``order``."""
+
+    id: int
+    no: int
+    refund: RefundIn
+    order: int
+    returns: list[_Return]
+
+
+@dataclass(frozen=True, slots=True)
 class _Known:
     """A refund that is recorded: its id and content."""
 
@@ -245,7 +256,7 @@ def _apply(
     """Apply refunds of different orders to the book and write them."""
     place = {(order.shop, order.external_id): n for n, order in enumerate(book.orders)}
     outcomes: list[Outcome] = []
-    taken: list[tuple[RefundIn, int, int, list[_Return]]] = []
+    taken: list[_Taken] = []
     for refund in refunds:
         order = place[_order_key(refund)]
         try:
@@ -253,9 +264,9 @@ def _apply(
         except DistribError as error:
             outcomes.append(Outcome(Status.REJECTED, error=error))
             continue
-        refund_id = ids.new()
-        taken.append((refund, refund_id, order, returns))
-        outcomes.append(Outcome(Status.ACCEPTED, refund_id))
+        book.refunds[order] += 1
+        taken.append(_Taken(ids.new(), book.refunds[order], refund, order, returns))
+        outcomes.append(Outcome(Status.ACCEPTED, taken[-1].id))
         for back in returns:
             book.left[back.line] -= back.quantity
             book.remaining[back.line] -= back.amount
@@ -265,27 +276,25 @@ def _apply(
     return outcomes
 
 
-_Taken = list[tuple[RefundIn, int, int, list[_Return]]]
-
-
-def _write(session: Session, brand: Brand, taken: _Taken, book: Book, now: datetime) -> None:
+def _write(session: Session, brand: Brand, taken: list[_Taken], book: Book, now: datetime) -> None:
     cur = cursor(session)
     write_rows(
         cur,
         Refund,
         {
             "brand_id": brand.id,
-            "id": [refund_id for _, refund_id, _, _ in taken],
-            "order_id": [book.orders[order].id for _, _, order, _ in taken],
-            "external_id": [refund.external_id for refund, *_ in taken],
-            "content_hash": [content_hash(refund) for refund, *_ in taken],
-            "reason": [refund.reason for refund, *_ in taken],
-            "refunded_at": [refund.refunded_at for refund, *_ in taken],
+            "id": [each.id for each in taken],
+            "order_id": [book.orders[each.order].id for each in taken],
+            "no": [each.no for each in taken],
+            "external_id": [each.refund.external_id for each in taken],
+            "content_hash": [content_hash(each.refund) for each in taken],
+            "reason": [each.refund.reason for each in taken],
+            "refunded_at": [each.refund.refunded_at for each in taken],
             "recorded_at": now,
         },
         len(taken),
     )
-    returns = [(refund_id, back) for _, refund_id, _, backs in taken for back in backs]
+    returns = [(each.id, back) for each in taken for back in each.returns]
     write_rows(
         cur,
         RefundLine,
@@ -301,27 +310,27 @@ def _write(session: Session, brand: Brand, taken: _Taken, book: Book, now: datet
 
 
 def _post_difference(
-    session: Session, brand: Brand, taken: _Taken, book: Book, now: datetime
+    session: Session, brand: Brand, taken: list[_Taken], book: Book, now: datetime
 ) -> None:
     """Price what remains of the orders, subtract what they have paid, post the rest."""
     zone = clock.zone(brand.time_zone)
-    orders = [book.orders[order] for _, _, order, _ in taken]
-    spans = [book.lines_of(order) for _, _, order, _ in taken]
+    orders = [book.orders[each.order] for each in taken]
+    spans = [book.lines_of(each.order) for each in taken]
     lines = np.concatenate([np.arange(span.start, span.stop) for span in spans])
     source = np.repeat(np.arange(len(taken)), [span.stop - span.start for span in spans])
     remaining = book.remaining[lines]
     result = book.price(session, brand.id, lines, remaining)
     difference = result.amount - book.paid[lines]
     book.paid[lines] = result.amount
-    days: Any = [min(refund.refunded_at, now).astimezone(zone).date() for refund, *_ in taken]
+    days: Any = [min(e.refund.refunded_at, now).astimezone(zone).date() for e in taken]
     available = np.array([order.available_on for order in orders], "datetime64[D]")
     write_commissions(
         cursor(session),
         brand=brand,
         sources=Sources(
-            id=np.array([refund_id for _, refund_id, _, _ in taken], np.int64),
+            id=np.array([each.id for each in taken], np.int64),
             order_id=np.array([order.id for order in orders], np.int64),
-            upline=book.upline[[order for _, _, order, _ in taken]],
+            upline=book.upline[[each.order for each in taken]],
             earned_on=np.array(days, "datetime64[D]"),
             available_on=available,
             held=available > np.datetime64(_matured_through(session, brand), "D"),

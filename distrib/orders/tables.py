@@ -88,17 +88,23 @@ class OrderLine(Base):
 
 
 class Refund(Base):
-    """Money given back on an order, in full or in part."""
+    """Money given back on an order, in full or in part: the order's refund number ``no``.
+
+    The number, given under the order's lock, is the order in which refunds took effect; clocks of
+    different machines could not say.
+    """
 
     __tablename__ = "refund"
     __table_args__ = (
         UniqueConstraint("brand_id", "order_id", "external_id"),
+        UniqueConstraint("brand_id", "order_id", "no"),
         ForeignKeyConstraint(["brand_id", "order_id"], ["orders.brand_id", "orders.id"]),
     )
 
     brand_id: Mapped[int] = mapped_column(primary_key=True)
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     order_id: Mapped[int]
+    no: Mapped[int] = mapped_column(Integer)
     external_id: Mapped[str]
     content_hash: Mapped[bytes] = mapped_column(LargeBinary)
     reason: Mapped[str | None]

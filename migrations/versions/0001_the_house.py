@@ -400,6 +400,7 @@ def upgrade() -> None:
         sa.Column("brand_id", sa.BigInteger(), nullable=False),
         sa.Column("id", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("order_id", sa.BigInteger(), nullable=False),
+        sa.Column("no", sa.Integer(), nullable=False),
         sa.Column("external_id", sa.Text(), nullable=False),
         sa.Column("content_hash", sa.LargeBinary(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=True),
@@ -416,6 +417,9 @@ def upgrade() -> None:
             "order_id",
             "external_id",
             name=op.f("uq_refund_brand_id_order_id_external_id"),
+        ),
+        sa.UniqueConstraint(
+            "brand_id", "order_id", "no", name=op.f("uq_refund_brand_id_order_id_no")
         ),
     )
     op.create_table(
@@ -451,7 +455,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_commission_distributor",
         "commission",
-        ["brand_id", "distributor_id", "earned_on"],
+        ["brand_id", "distributor_id", "earned_on", "source_id"],
         unique=False,
     )
     op.create_table(
