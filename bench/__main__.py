@@ -1,0 +1,35 @@
+"""``python -m bench``: every benchmark. ``--full`` adds the import of a million orders."""
+
+from __future__ import annotations
+
+import argparse
+
+from bench import api, engine, intake, settlement
+from bench.common import servers
+
+
+def main() -> None:
+    """Run the benchmarks named, or all."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("names", nargs="*", help="engine, intake, api, settlement; default all")
+    parser.add_argument("--full", action="store_true", help="import a million orders as well")
+    parser.add_argument("--runs", type=int, default=3, help="pairs of each measurement")
+    chosen = parser.parse_args()
+    wanted = set(chosen.names) or {"engine", "intake", "api", "settlement"}
+    if "engine" in wanted:
+        engine.run()
+    with servers() as bench:
+        if "intake" in wanted:
+            sizes = (10_000, 100_000, 1_000_000) if chosen.full else (10_000, 100_000)
+            prices = [intake.run(bench, n, 1 if n >= 1_000_000 else chosen.runs) for n in sizes]
+            print(
+                f"\nprice of a row, {sizes[-1]:,} orders against {sizes[0]:,}:"
+                f" {prices[-1] / prices[0]:.2f} (aim: no growth)"
+            )
+        if "settlement" in wanted:
+            settlement.run(bench, runs=chosen.runs)
+        if "api" in wanted:
+            api.run(bench, runs=chosen.runs)
+
+
+main()
