@@ -7,7 +7,8 @@ row otherwise. The price of a row in Python then is far below its price in the s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import date, datetime, timedelta
 from functools import cache
 from itertools import repeat
@@ -91,13 +92,44 @@ def _insert(
     cursor: psycopg.Cursor[Any], table: str, columns: Columns, types: dict[str, str]
 ) -> None:
     scalars = {name: values for name, values in columns.items() if _is_scalar(values)}
-    lists = {name: _as_list(v) for name, v in columns.items() if name not in scalars}
+    lists = {
+        name: _literal(_as_list(values), types[name])
+        for name, values in columns.items()
+        if name not in scalars
+    }
     statement = _insert_sql(
         table,
         tuple((name, types[name]) for name in scalars),
         tuple((name, types[name]) for name in lists),
     )
     cursor.execute(statement, [*scalars.values(), *lists.values()])
+
+
+def _literal(values: list[Any], kind: str) -> str:
+    """A PostgreSQL array literal. Its text is the same type whatever the values are, so that the
+    prepared statement is found again; and it costs a third of adapting a list."""
+    if kind == "text":
+        return f"{{{','.join(map(_quoted, values))}}}"
+    if kind == "bytea":
+        return f"{{{','.join(_quoted(value and chr(92) + 'x' + value.hex()) for value in values)}}}"
+    return f"{{{','.join('NULL' if value is None else str(value) for value in values)}}}"
+
+
+def _quoted(text: str | None) -> str:
+    if text is None:
+        return "NULL"
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+@contextmanager
+def together(cursor: psycopg.Cursor[Any], rows: int) -> Iterator[None]:
+    """Send the statements of the block at once when it writes few rows (``rows`` in its largest
+    table): one trip to the server instead of one each. COPY, for many rows, cannot do that."""
+    if rows > SMALL:
+        yield
+        return
+    with cursor.connection.pipeline():
+        yield
 
 
 def _as_list(values: Any) -> list[Any]:

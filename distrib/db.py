@@ -66,6 +66,11 @@ def lock(session: Session, brand_id: int, what: Lock, *, shared: bool = False) -
     session.execute(text(f"SELECT {function}(:key)"), {"key": brand_id * 16 + what})
 
 
+def share_facts(cur: psycopg.Cursor[Any], brand_id: int) -> None:
+    """Hold ``Lock.FACTS`` shared, by a bare cursor: for the path of every order."""
+    cur.execute("SELECT pg_advisory_xact_lock_shared(%s)", [brand_id * 16 + Lock.FACTS])
+
+
 def try_lock(session: Session, brand_id: int, what: Lock) -> bool:
     """Take ``what`` if it is free; never wait."""
     key = brand_id * 16 + what

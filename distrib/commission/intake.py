@@ -9,23 +9,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import numpy as np
+import psycopg
 from sqlalchemy.orm import Session
 
 from distrib import clock, ids
 from distrib.brands.tables import Brand
-from distrib.bulk import write_rows
+from distrib.bulk import together, write_rows
 from distrib.commission.engine import Ints, Lines
 from distrib.commission.outcome import CLOCK_TOLERANCE, Outcome, Status, repeated
 from distrib.commission.posting import Changes, Days, Sources, write_commissions
 from distrib.commission.pricing import price
 from distrib.commission.refunds import apply_waiting
-from distrib.db import Lock, cursor, lock
+from distrib.db import cursor, share_facts
 from distrib.errors import Conflict, DistribError, InvalidInput
 from distrib.orders.document import OrderIn, check_order, content_hash
 from distrib.orders.tables import Order, OrderLine
-from distrib.referrals.credit import Credit, read_credits
+from distrib.referrals.credit import LEVELS, Credit, read_credits
 
 
 class OrderDiffers(Conflict):
@@ -108,18 +110,20 @@ def take_orders(session: Session, *, brand: Brand, orders: Sequence[OrderIn]) ->
         first = pending.setdefault((order.shop, order.external_id), i)
         if first != i:
             repeats.append((i, first))
-    lock(session, brand.id, Lock.FACTS, shared=True)
     candidates = list(pending.values())
     effective = [min(orders[i].placed_at, now) for i in candidates]
-    found = read_credits(
-        cursor(session),
-        brand_id=brand.id,
-        shop=[orders[i].shop for i in candidates],
-        external_id=[orders[i].external_id for i in candidates],
-        distributor=[orders[i].distributor for i in candidates],
-        code=[orders[i].code for i in candidates],
-        at=effective,
-    )
+    cur = cursor(session)
+    with cur.connection.pipeline():
+        share_facts(cur, brand.id)
+        found = read_credits(
+            cur,
+            brand_id=brand.id,
+            shop=[orders[i].shop for i in candidates],
+            external_id=[orders[i].external_id for i in candidates],
+            distributor=[orders[i].distributor for i in candidates],
+            code=[orders[i].code for i in candidates],
+            at=effective,
+        )
     new: list[_New] = []
     for i, credit, at, order_id in zip(
         candidates, found, effective, ids.take(len(candidates)), strict=True
@@ -180,14 +184,66 @@ def _referral(order: OrderIn) -> str:
 
 
 def _record(session: Session, brand: Brand, new: list[_New], now: datetime) -> None:
-    """Write new orders and what follows from them."""
-    cur = cursor(session)
+    """Price new orders, then write them and what follows from them."""
     zone = clock.zone(brand.time_zone)
     order_ids = np.array([each.id for each in new], np.int64)
     days: Days = np.array(
         [each.effective_at.astimezone(zone).date() for each in new], "datetime64[D]"
     )
     available: Days = np.add(days, np.timedelta64(brand.hold_days, "D"))
+    counts = np.array([len(each.order.lines) for each in new], np.int64)
+    owner: Ints = np.repeat(np.arange(len(new), dtype=np.int64), counts)
+    line_no: Ints = np.arange(1, len(owner) + 1) - (np.cumsum(counts) - counts)[owner]
+    lines = [line for each in new for line in each.order.lines]
+    sku, category = [line.sku for line in lines], [line.category for line in lines]
+    uplines = np.array([each.credit.upline for each in new], np.int64)
+    base = np.fromiter((line.net for line in lines), np.int64, len(lines))
+    result = price(
+        session,
+        brand_id=brand.id,
+        plan_versions=[each.credit.plan_version for each in new],
+        lines=Lines(owner, sku, category, base),
+        uplines=uplines,
+    )
+    held = np.greater(available, np.datetime64(new[0].credit.matured_through, "D"))
+    cur = cursor(session)
+    with together(cur, LEVELS * len(lines)):
+        _write_orders(cur, brand=brand, new=new, order_ids=order_ids, available=available, now=now)
+        write_rows(
+            cur,
+            OrderLine,
+            {
+                "brand_id": brand.id,
+                "order_id": order_ids[owner],
+                "line_no": line_no,
+                "sku": sku,
+                "category": category,
+                "quantity": [line.quantity for line in lines],
+                "unit_price": [line.unit_price for line in lines],
+                "discount": [line.discount for line in lines],
+                "shipping": [line.shipping for line in lines],
+                "tax": [line.tax for line in lines],
+            },
+            len(lines),
+        )
+        write_commissions(
+            cur,
+            brand=brand,
+            sources=Sources(order_ids, order_ids, uplines, days, available, held),
+            changes=Changes(owner, line_no, result.rule, base, result.rate_ppm, result.amount),
+            posted_at=now,
+        )
+
+
+def _write_orders(
+    cur: psycopg.Cursor[Any],
+    *,
+    brand: Brand,
+    new: list[_New],
+    order_ids: Ints,
+    available: Days,
+    now: datetime,
+) -> None:
     write_rows(
         cur,
         Order,
@@ -209,43 +265,4 @@ def _record(session: Session, brand: Brand, new: list[_New], now: datetime) -> N
             "available_on": available,
         },
         len(new),
-    )
-    counts = np.array([len(each.order.lines) for each in new], np.int64)
-    owner: Ints = np.repeat(np.arange(len(new), dtype=np.int64), counts)
-    line_no: Ints = np.arange(1, len(owner) + 1) - (np.cumsum(counts) - counts)[owner]
-    lines = [line for each in new for line in each.order.lines]
-    sku, category = [line.sku for line in lines], [line.category for line in lines]
-    write_rows(
-        cur,
-        OrderLine,
-        {
-            "brand_id": brand.id,
-            "order_id": order_ids[owner],
-            "line_no": line_no,
-            "sku": sku,
-            "category": category,
-            "quantity": [line.quantity for line in lines],
-            "unit_price": [line.unit_price for line in lines],
-            "discount": [line.discount for line in lines],
-            "shipping": [line.shipping for line in lines],
-            "tax": [line.tax for line in lines],
-        },
-        len(lines),
-    )
-    uplines = np.array([each.credit.upline for each in new], np.int64)
-    base = np.fromiter((line.net for line in lines), np.int64, len(lines))
-    result = price(
-        session,
-        brand_id=brand.id,
-        plan_versions=[each.credit.plan_version for each in new],
-        lines=Lines(owner, sku, category, base),
-        uplines=uplines,
-    )
-    held = np.greater(available, np.datetime64(new[0].credit.matured_through, "D"))
-    write_commissions(
-        cur,
-        brand=brand,
-        sources=Sources(order_ids, order_ids, uplines, days, available, held),
-        changes=Changes(owner, line_no, result.rule, base, result.rate_ppm, result.amount),
-        posted_at=now,
     )
