@@ -8,9 +8,8 @@ import io
 import statistics
 from pathlib import Path
 
-from distrib.commission.import_orders import import_orders
-
 from bench.common import Bench, interleave, make_brand, make_orders, show, timed
+from distrib.commission.import_orders import import_orders
 from distrib.db import Database, cursor
 from distrib.ledger.service import fold
 from distrib.money import format_amount
@@ -25,8 +24,7 @@ def write_csv(path: Path, count: int) -> None:
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(
-            ("order", "placed_at", "buyer", "distributor", "sku", "category", "quantity")
-            + ("unit_price", "discount")
+            ["order", "placed_at", "buyer", "distributor", "sku", "category", "quantity", "unit_price", "discount"]
         )
         for order in make_orders(count, DISTRIBUTORS):
             for line in order.lines:

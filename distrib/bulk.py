@@ -56,6 +56,20 @@ def _types(model: type[Base]) -> dict[str, str]:
     }
 
 
+_RANGES = {"int2": 2**15, "int4": 2**31}
+
+
+def _check_range(name: str, values: Any, kind: str) -> None:
+    """INSERT refuses what does not fit; for COPY, NumPy and psycopg would cut it off."""
+    if isinstance(values, np.ndarray):
+        low, high = int(values.min()), int(values.max())
+    else:
+        numbers = [n for n in ([values] if _is_scalar(values) else values) if n is not None]
+        low, high = min(numbers, default=0), max(numbers, default=0)
+    if not -_RANGES[kind] <= low <= high < _RANGES[kind]:
+        raise OverflowError(f"column {name} is {kind}, its values are {low} to {high}")
+
+
 def _is_scalar(values: Any) -> bool:
     return isinstance(values, str | bytes | int | bool | date | np.integer) or values is None
 
@@ -66,10 +80,17 @@ def write_rows(
     """Insert ``count`` rows into the table of ``model`` inside the cursor's transaction.
 
     :param columns: see :data:`Columns`; a column left out takes the table's default.
+    :raises ValueError: when a column has not ``count`` values.
+    :raises OverflowError: when an integer does not fit its column and the rows go by COPY.
     """
     if count == 0:
         return
     table, types = model.__tablename__, _types(model)
+    for name, values in columns.items():
+        if not _is_scalar(values) and len(values) != count:
+            raise ValueError(f"column {name} has {len(values)} values for {count} rows")
+        if count > SMALL and types[name] in _RANGES:
+            _check_range(name, values, types[name])
     if count <= SMALL:
         _insert(cursor, table, columns, types)
     elif any(isinstance(values, list) for values in columns.values()):
@@ -108,10 +129,10 @@ def _insert(
 def _literal(values: list[Any], kind: str) -> str:
     """A PostgreSQL array literal. Its text is the same type whatever the values are, so that the
     prepared statement is found again; and it costs a third of adapting a list."""
-    if kind == "text":
-        return f"{{{','.join(map(_quoted, values))}}}"
     if kind == "bytea":
-        return f"{{{','.join(_quoted(value and chr(92) + 'x' + value.hex()) for value in values)}}}"
+        values = [None if value is None else f"\\x{value.hex()}" for value in values]
+    if kind in ("text", "bytea"):
+        return f"{{{','.join(map(_quoted, values))}}}"
     return f"{{{','.join('NULL' if value is None else str(value) for value in values)}}}"
 
 
@@ -155,7 +176,7 @@ def _wire(values: Any, kind: str) -> Any:
         return (np.asarray(values, "datetime64[D]") - _PG_DAY).astype(np.int32)
     if kind == "timestamptz":
         return (values - _PG_EPOCH) // timedelta(microseconds=1)
-    return values
+    return values.encode() if kind == "text" else values
 
 
 def _copy_binary(
@@ -166,15 +187,20 @@ def _copy_binary(
     count: int,
 ) -> None:
     layout: list[tuple[str, Any]] = [("fields", ">i2")]
-    for name, values in columns.items():
-        kind = types[name]
-        width = f"S{len(values.encode())}" if kind == "text" else _FIXED[kind]
-        layout += [(f"{name}.length", ">i4"), (name, width)]
+    wire = {
+        name: None if values is None else _wire(values, types[name])
+        for name, values in columns.items()
+    }
+    for name, values in wire.items():
+        layout.append((f"{name}.length", ">i4"))
+        if values is not None:  # NULL has a length of -1 and no bytes
+            layout.append((name, _FIXED.get(types[name]) or f"S{len(values)}"))
     rows = np.empty(count, dtype=np.dtype(layout))
     rows["fields"] = len(columns)
-    for name, values in columns.items():
-        rows[f"{name}.length"] = rows.dtype[name].itemsize
-        rows[name] = _wire(values, types[name])
+    for name, values in wire.items():
+        rows[f"{name}.length"] = -1 if values is None else rows.dtype[name].itemsize
+        if values is not None:
+            rows[name] = values
     names = ", ".join(columns)
     with cursor.copy(f"COPY {table} ({names}) FROM STDIN (FORMAT BINARY)") as copy:
         copy.write(b"PGCOPY\n\xff\r\n\0" + bytes(8))

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from decimal import Decimal, InvalidOperation
 from enum import StrEnum
+from fractions import Fraction
 
 PPM = 1_000_000
 """Parts per million in a whole: the finest rate a plan can name is 0.0001 %."""
@@ -35,7 +35,7 @@ EXPONENTS: dict[str, int] = {
 }
 """Decimals of each accepted currency (ISO 4217, active codes)."""
 
-_AMOUNT = re.compile(r"-?[0-9]+(\.[0-9]+)?")
+_DECIMAL = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 
 
 class Rounding(StrEnum):
@@ -106,7 +106,7 @@ def parse_amount(text: str, currency: str) -> int:
     :raises ValueError: when it is not a plain decimal number, or is finer than the minor unit.
     """
     places = exponent(currency)
-    if not _AMOUNT.fullmatch(text):
+    if not _DECIMAL.fullmatch(text):
         raise ValueError(f"{text!r} is not a decimal number")
     whole, _, fraction = text.partition(".")
     if len(fraction) > places:
@@ -131,15 +131,13 @@ def parse_rate(text: str) -> int:
 
     :raises ValueError: when it is no percentage, lies outside 0..100 %, or is finer than 0.0001 %.
     """
-    if not text.endswith("%"):
+    number = text.removesuffix("%")
+    if number == text or not _DECIMAL.fullmatch(number):
         raise ValueError(f'{text!r} is not a rate; write a percentage such as "12.5%"')
-    try:
-        ppm = Decimal(text[:-1]) * 10_000
-    except InvalidOperation:
-        raise ValueError(f'{text!r} is not a rate; write a percentage such as "12.5%"') from None
-    if not ppm.is_finite() or not 0 <= ppm <= PPM:
+    ppm = Fraction(number) * 10_000
+    if not 0 <= ppm <= PPM:
         raise ValueError(f"{text} is outside 0% to 100%")
-    if ppm != int(ppm):
+    if ppm.denominator != 1:
         raise ValueError(f"{text} is finer than 0.0001%")
     return int(ppm)
 

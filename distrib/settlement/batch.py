@@ -55,6 +55,8 @@ _GATHER = text(
     WITH due AS (
         SELECT distributor_id FROM open_item
         WHERE brand_id = :brand_id AND asset = :asset AND available_on <= :cutoff
+          AND distributor_id NOT IN (
+            SELECT id FROM distributor WHERE brand_id = :brand_id AND status = 'suspended')
         GROUP BY distributor_id HAVING sum(amount) >= :minimum),
     taken AS (
         DELETE FROM open_item i USING due
@@ -85,13 +87,18 @@ _CONTENT = text(
 
 _UNTAKEN = text(
     """
-    SELECT count(*) FILTER (WHERE due > 0) AS below, coalesce(sum(due) FILTER (WHERE due > 0), 0)
-           AS below_total, count(*) FILTER (WHERE due < 0) AS debtors,
+    SELECT count(*) FILTER (WHERE due > 0 AND active) AS below,
+           coalesce(sum(due) FILTER (WHERE due > 0 AND active), 0) AS below_total,
+           count(*) FILTER (WHERE due > 0 AND NOT active) AS suspended,
+           count(*) FILTER (WHERE due < 0) AS debtors,
            count(*) FILTER (WHERE later > 0) AS waiting
-    FROM (SELECT sum(amount) FILTER (WHERE available_on <= :cutoff) AS due,
-                 sum(amount) FILTER (WHERE available_on > :cutoff) AS later
-          FROM open_item WHERE brand_id = :brand_id AND asset = :asset
-          GROUP BY distributor_id) d
+    FROM (SELECT bool_and(d.status = 'active') AS active,
+                 sum(i.amount) FILTER (WHERE i.available_on <= :cutoff) AS due,
+                 sum(i.amount) FILTER (WHERE i.available_on > :cutoff) AS later
+          FROM open_item i
+          JOIN distributor d ON d.brand_id = i.brand_id AND d.id = i.distributor_id
+          WHERE i.brand_id = :brand_id AND i.asset = :asset
+          GROUP BY i.distributor_id) sums
     """
 )
 
@@ -120,7 +127,8 @@ def draw_up_batch(
 ) -> SettlementBatch:
     """Gather what is past its hold at ``cutoff`` into a draft batch, reserved for it.
 
-    One payout a distributor whose open items up to the cutoff reach the brand's minimum.
+    One payout a distributor whose open items up to the cutoff reach the brand's minimum. Who is
+    suspended is passed over: what they earn stays open until they are reactivated.
 
     :param cutoff: last day, inclusive; its commission has matured (:func:`mature_for_batch`).
     :raises NothingToSettle: saying why.
@@ -179,6 +187,8 @@ def _why_empty(session: Session, brand: Brand, scope: dict[str, Any]) -> str:
             f" {brand.currency} together, each below the minimum of"
             f" {format_amount(brand.minimum_payout, brand.currency)}"
         )
+    if left.suspended:
+        reasons.append(f"{left.suspended} distributors who are owed are suspended")
     if left.debtors:
         reasons.append(f"{left.debtors} distributors owe the brand after refunds")
     if left.waiting:
