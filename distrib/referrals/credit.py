@@ -12,27 +12,43 @@ import psycopg
 
 LEVELS = 3
 
-# Each joined table is reached through an index, so the price of a row does not grow with the
-# tables. The upline is that of the order's own time: an edge counts if it was valid then.
-_CONTEXT = """
-SELECT o.id, o.content_hash, coalesce(d.id, c.id), s1.distributor_id, s1.sponsor_id,
-       s2.sponsor_id, p.id,
-       EXISTS (SELECT FROM waiting_refund w WHERE w.brand_id = %(brand)s
-               AND w.shop = i.shop AND w.order_external_id = i.external_id),
-       (SELECT matured_through FROM brand WHERE id = %(brand)s)
-FROM unnest(%(shop)s::text[], %(external_id)s::text[], %(distributor)s::text[],
-            %(code)s::text[], %(at)s::timestamptz[])
-     WITH ORDINALITY i (shop, external_id, distributor, code, at, n)
-LEFT JOIN orders o ON o.brand_id = %(brand)s AND o.shop = i.shop
-     AND o.external_id = i.external_id
-LEFT JOIN distributor d ON d.brand_id = %(brand)s AND d.external_id = i.distributor
-LEFT JOIN distributor c ON c.brand_id = %(brand)s AND c.code = i.code
-LEFT JOIN sponsorship s1 ON s1.brand_id = %(brand)s AND s1.distributor_id = coalesce(d.id, c.id)
-     AND s1.valid_from <= i.at AND (s1.valid_to IS NULL OR i.at < s1.valid_to)
-LEFT JOIN sponsorship s2 ON s2.brand_id = %(brand)s AND s2.distributor_id = s1.sponsor_id
-     AND s2.valid_from <= i.at AND (s2.valid_to IS NULL OR i.at < s2.valid_to)
+# Each LATERAL … LIMIT 1 is one look into one index for one order, and the planner cannot make it
+# anything else. Plain joins were at its mercy: right after a bulk load, before the statistics know
+# the new rows, it compared every order with every order of the brand.
+_EDGE = """
 LEFT JOIN LATERAL (
-    SELECT id FROM plan_version v WHERE v.brand_id = %(brand)s AND v.effective_from <= i.at
+    SELECT s.distributor_id, s.sponsor_id FROM sponsorship s
+    WHERE s.brand_id = %(brand)s AND s.distributor_id = {of} AND s.valid_from <= i.at
+    ORDER BY s.valid_from DESC LIMIT 1) {name} ON true"""
+
+# The upline is that of the order's own time: the last edge that began by then. Edges follow each
+# other without a gap (see the table), so it is the one that was valid.
+_UPLINE = _EDGE.format(of="i.distributor_id", name="s1") + _EDGE.format(
+    of="s1.sponsor_id", name="s2"
+)
+
+_CONTEXT = f"""
+SELECT o.id, o.content_hash, i.distributor_id, s1.distributor_id, s1.sponsor_id, s2.sponsor_id,
+       p.id,
+       EXISTS (SELECT FROM waiting_refund w WHERE w.brand_id = %(brand)s
+               AND w.shop = i.shop AND w.order_external_id = i.external_id OFFSET 0),
+       (SELECT matured_through FROM brand WHERE id = %(brand)s)
+FROM (
+    SELECT g.*, coalesce(
+        (SELECT d.id FROM distributor d
+         WHERE d.brand_id = %(brand)s AND d.external_id = g.distributor LIMIT 1),
+        (SELECT c.id FROM distributor c
+         WHERE c.brand_id = %(brand)s AND c.code = g.code LIMIT 1)) AS distributor_id
+    FROM unnest(%(shop)s::text[], %(external_id)s::text[], %(distributor)s::text[],
+                %(code)s::text[], %(at)s::timestamptz[])
+         WITH ORDINALITY g (shop, external_id, distributor, code, at, n) OFFSET 0) i
+LEFT JOIN LATERAL (
+    SELECT x.id, x.content_hash FROM orders x
+    WHERE x.brand_id = %(brand)s AND x.shop = i.shop AND x.external_id = i.external_id
+    LIMIT 1) o ON true
+{_UPLINE}
+LEFT JOIN LATERAL (
+    SELECT v.id FROM plan_version v WHERE v.brand_id = %(brand)s AND v.effective_from <= i.at
     ORDER BY v.effective_from DESC LIMIT 1) p ON true
 ORDER BY i.n
 """
@@ -103,13 +119,11 @@ def read_credits(
     ]
 
 
-_UPLINES = """
+_UPLINES = f"""
 SELECT s1.distributor_id, s1.sponsor_id, s2.sponsor_id
-FROM unnest(%(distributor)s::bigint[], %(at)s::timestamptz[]) WITH ORDINALITY i (id, at, n)
-LEFT JOIN sponsorship s1 ON s1.brand_id = %(brand)s AND s1.distributor_id = i.id
-     AND s1.valid_from <= i.at AND (s1.valid_to IS NULL OR i.at < s1.valid_to)
-LEFT JOIN sponsorship s2 ON s2.brand_id = %(brand)s AND s2.distributor_id = s1.sponsor_id
-     AND s2.valid_from <= i.at AND (s2.valid_to IS NULL OR i.at < s2.valid_to)
+FROM unnest(%(distributor)s::bigint[], %(at)s::timestamptz[])
+     WITH ORDINALITY i (distributor_id, at, n)
+{_UPLINE}
 ORDER BY i.n
 """
 

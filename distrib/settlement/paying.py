@@ -98,10 +98,12 @@ _REQUESTS = text(
     """
     SELECT a.request_no, p.no, d.external_id AS payee, d.name, p.amount
     FROM payout p
-    JOIN payout_attempt a USING (brand_id, batch_id, no)
+    CROSS JOIN LATERAL (
+        SELECT request_no FROM payout_attempt x
+        WHERE x.brand_id = p.brand_id AND x.batch_id = p.batch_id AND x.no = p.no
+          AND x.attempt = 1 LIMIT 1) a
     JOIN distributor d ON d.brand_id = p.brand_id AND d.id = p.distributor_id
     WHERE p.brand_id = :brand_id AND p.batch_id = :batch_id AND p.no BETWEEN :first AND :last
-      AND a.attempt = 1
     ORDER BY p.no
     """
 )

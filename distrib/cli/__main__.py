@@ -1,0 +1,5 @@
+"""``python -m distrib.cli``."""
+
+from distrib.cli import main
+
+main()
