@@ -11,7 +11,7 @@ from flask import Request
 from marshmallow import RAISE, Schema, ValidationError
 from webargs.flaskparser import FlaskParser
 from webargs.multidictproxy import MultiDictProxy
-from werkzeug.exceptions import UnsupportedMediaType
+from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
 
 from distrib.api.problems import FieldsInvalid, flatten
 from distrib.errors import DistribError
@@ -44,6 +44,9 @@ def read_json(request: Request) -> Any:
     data = request.get_data(cache=True)
     if not data:
         return {}
+    if request.content_length is None and len(data) == request.max_content_length:
+        # of a body of unknown length Werkzeug reads as much as it may, and says nothing
+        raise RequestEntityTooLarge
     if not request.is_json:
         raise UnsupportedMediaType("send the body as Content-Type: application/json")
     try:

@@ -136,11 +136,13 @@ def import_orders(
         else:
             cancellations.append(event)
     run.take_sales(sales)
-    if progress is not None:
-        progress(files.rows_read)
     pending = iter(cancellations)
     while chunk := list(islice(pending, chunk_orders)):
         run.take_cancellations(chunk)
+        if progress is not None:
+            progress(files.rows_read)
+    if progress is not None:
+        progress(files.rows_read)
     report = run.finish()
     if rejects_path is not None:
         write_rejects(rejects_path, files, run.rejected)

@@ -41,7 +41,8 @@ class Program:
     command: list[str]
     pid_file: Path
     socket: Path
-    signals: tuple[signal.Signals, ...]  # from kind to rude
+    kind: signal.Signals  # stops one that answers
+    sure: signal.Signals  # stops it in whatever state, which may cost a recovery
     prepare: Callable[[int], int]  # gets the descriptor of the held lock, returns an exit code
     ping: Callable[[], str | None]  # its version once it answers
 
@@ -84,7 +85,7 @@ class Child:
             self._up_since = now
         elif not self.program.socket.exists():
             logger.error("%s: its socket was removed: restarting it", self.program.name)
-            self._process.send_signal(self.program.signals[0])
+            self._process.send_signal(self.program.sure)
             self.version = None
         elif now - self._up_since > CALM_SECONDS:
             self._up_since, self._stops = now, 0
@@ -92,25 +93,27 @@ class Child:
         return self.version is not None
 
     def ask_to_stop(self) -> None:
-        """Send the kind signal."""
+        """Send the kind signal, or the sure one if it does not answer."""
         self.version = None
         if self._process:
-            self._process.send_signal(self.program.signals[0])
+            answers = self.program.ping() is not None
+            self._process.send_signal(self.program.kind if answers else self.program.sure)
 
     def wait_stopped(self) -> None:
         """Wait until it is gone, less and less patiently."""
         if self._process is None:
             return
-        for number, seconds in zip(self.program.signals, (20, 5, 5), strict=False):
-            self._process.send_signal(number)
+        for seconds, next_number in ((20, self.program.sure), (5, signal.SIGKILL), (5, None)):
             try:
                 code = self._process.wait(seconds)
             except subprocess.TimeoutExpired:
-                logger.error("%s ignores %s", self.program.name, number.name)
-                continue
-            logger.info("%s stopped (%s)", self.program.name, code)
-            self._process = None
-            return
+                logger.error("%s does not stop within %s s", self.program.name, seconds)
+                if next_number:
+                    self._process.send_signal(next_number)
+            else:
+                logger.info("%s stopped (%s)", self.program.name, code)
+                self._process = None
+                return
 
     def _start(self, now: float) -> None:
         lock = open_lock(self._lock)
@@ -124,7 +127,7 @@ class Child:
                 return
             with self._log.open("ab") as log:
                 self._process = spawn(
-                    self.program.command, self._home, lock, log, death=self.program.signals[0]
+                    self.program.command, self._home, lock, log, death=self.program.sure
                 )
             logger.info("%s started, pid %s", self.program.name, self._process.pid)
         finally:
@@ -151,11 +154,11 @@ class Child:
         main = [pid for pid in orphans if pid == noted_pid(self.program.pid_file)]
         patience = 10 if main else 1
         if waited < patience:
-            send(main, self.program.signals[0])
+            send(main, self.program.sure)
         elif waited < patience + 5:
-            send(orphans, self.program.signals[-2])
+            send(orphans, self.program.sure)
         else:
-            send(orphans, self.program.signals[-1])
+            send(orphans, signal.SIGKILL)
 
     def _orphans(self) -> list[int]:
         """The processes that are certainly of this server, our child or not."""

@@ -41,7 +41,8 @@ def program(home: Home) -> Program:
         command=command,
         pid_file=pid_file,
         socket=path,
-        signals=(signal.SIGTERM, signal.SIGKILL),
+        kind=signal.SIGTERM,
+        sure=signal.SIGTERM,
         prepare=prepare,
         ping=lambda: _ping(path),
     )

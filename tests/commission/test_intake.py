@@ -177,7 +177,12 @@ REFUSED: list[tuple[str, OrderIn, type[Exception], str]] = [
     ),
     ("another currency", order("x", 100, currency="USD"), CurrencyNotAccepted, "currency"),
     ("no currency", order("x", 100, currency="XXX"), InvalidInput, "currency"),
-    ("yet to come", order("x", 100, placed_at=LATER + timedelta(seconds=1)), InvalidInput, "placed_at"),
+    (
+        "yet to come",
+        order("x", 100, placed_at=LATER + timedelta(seconds=1)),
+        InvalidInput,
+        "placed_at",
+    ),
     ("the end of days", order("x", 100, placed_at=FAR), InvalidInput, "placed_at"),
     (
         "no time zone",
@@ -204,14 +209,24 @@ REFUSED: list[tuple[str, OrderIn, type[Exception], str]] = [
         InvalidInput,
         "lines[1].unit_price",
     ),
-    ("a discount above the price", order("x", lines=[LineIn("a", 2, 5, discount=11)]), InvalidInput, "lines[0].discount"),
+    (
+        "a discount above the price",
+        order("x", lines=[LineIn("a", 2, 5, discount=11)]),
+        InvalidInput,
+        "lines[0].discount",
+    ),
     ("a huge price", order("x", MAX_AMOUNT + 1), InvalidInput, "lines[0].unit_price"),
     ("a huge total", order("x", MAX_AMOUNT, 1), InvalidInput, "lines"),
     ("a huge line", order("x", lines=[LineIn("a", MAX_AMOUNT, 2)]), InvalidInput, "lines"),
     ("tax counts", order("x", lines=[LineIn("a", 1, MAX_AMOUNT, tax=1)]), InvalidInput, "lines"),
     ("no SKU", order("x", lines=[LineIn("", 1, 1)]), InvalidInput, "lines[0].sku"),
-    ("an empty category", order("x", lines=[LineIn("a", 1, 1, "")]), InvalidInput, "lines[0].category"),
-]  # fmt: skip
+    (
+        "an empty category",
+        order("x", lines=[LineIn("a", 1, 1, "")]),
+        InvalidInput,
+        "lines[0].category",
+    ),
+]
 
 CANNOT_BE_KEPT: list[tuple[str, OrderIn, type[Exception], str]] = [
     ("half a letter", order("\ud800", 100), InvalidInput, "external_id"),
@@ -260,7 +275,7 @@ def test_a_refused_order_writes_nothing_and_disturbs_no_other(
 def test_the_words_name_what_is_wrong(db: Database, brand: Brand) -> None:
     factories.chain(db, brand)
     wrong = [each for _, each, _, _ in REFUSED[:5]]
-    words = [str(each.error) for each in take(db, brand, *wrong, now=NOON)]
+    words = [str(take(db, brand, each, now=NOON)[0].error) for each in wrong]
     assert words == [
         "the brand has no distributor 'dan'",
         "no distributor has the code 'ann'",
@@ -595,7 +610,7 @@ def test_a_chunk_of_250_is_250_single_orders(db: Database) -> None:
     assert found[0] == found[1]
     statuses = [status for status, _ in found[0][0]]
     assert {status: statuses.count(status) for status in set(statuses)} == {
-        "accepted": 185, "rejected": 65
+        "accepted": 184, "duplicate": 15, "rejected": 51
     }  # fmt: skip
     assert len(found[0][1]) > 500
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from distrib.brands.tables import Brand
 from distrib.db import Database
 from tests import factories
 from tests.races import world
+from tests.races.process import Nest
 
 _HERE = Path(__file__).parent
 
@@ -27,3 +29,11 @@ def shop(db: Database) -> Brand:
     brand = factories.brand(db)
     world.populate(db, brand)
     return brand
+
+
+@pytest.fixture(scope="session")
+def nest() -> Iterator[Nest]:
+    """Where processes come from."""
+    found = Nest()
+    yield found
+    found.close()

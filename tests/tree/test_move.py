@@ -129,14 +129,44 @@ def test_a_move_of_the_past_closes_no_cycle_at_any_instant_since(
     assert not findings(db, brand)
 
 
-def test_a_cycle_that_no_instant_sees_is_none(db: Database, brand: Brand) -> None:
-    # C stood below B, B stood below A, but never at once: A may go under C from any day on
-    enrol_all(db, brand, "A B C")
-    move(db, brand, "B", "A", at=day(1))
-    move(db, brand, "B", None, at=day(2))
-    move(db, brand, "C", "B", at=day(3))
-    move(db, brand, "A", "C", at=day(2))
-    assert [upline(db, brand, "A", day(n)) for n in (1, 2, 3)] == ["", "C", "CB"]
+@pytest.mark.parametrize(
+    "edges, refused",
+    [
+        # "A>B 1-3": B stood under A from day 1 to day 3. May A go under the last one from day 2 on?
+        ("A>B 1-3", True),
+        ("A>B 0-2", False),
+        ("A>B 3-", True),
+        ("A>B 0-9 B>C 0-5 C>D 0-4", True),
+        ("A>B 0-3 B>C 0-5 C>D 0-9", True),
+        ("A>B 4-5 B>C 3-6 C>D 1-9", True),
+        ("A>B 1-9 B>C 3-6 C>D 4-5", True),
+        ("A>B 0-2 B>C 0- C>D 0-", False),
+        # never at once: the first ended before the second began
+        ("A>B 0-4 B>C 4-", False),
+        ("A>B 4- B>C 0-4", False),
+        ("A>B 5- B>C 0-9 C>D 0-4", False),
+        ("A>B 0-4 B>C 5- C>D 0-", False),
+        ("A>B 6- B>C 3-9 C>D 1-5", False),
+        ("A>B 3-5 B>C 1-4 C>D 6-", False),
+    ],
+)
+def test_a_cycle_is_one_if_any_instant_sees_it(
+    db: Database, brand: Brand, edges: str, refused: bool
+) -> None:
+    enrol_all(db, brand, "A B C D")
+    words = edges.split()
+    for edge, span in zip(words[::2], words[1::2], strict=True):
+        sponsor, _, below = edge.partition(">")
+        begins, _, ends = span.partition("-")
+        move(db, brand, below, sponsor, at=day(float(begins or 0) + 0.001))
+        if ends:
+            move(db, brand, below, None, at=day(float(ends) + 0.001))
+    last = words[-2][-1]
+    if refused:
+        with pytest.raises(facts.CycleRefused):
+            move(db, brand, "A", last, at=day(2.001))
+    else:
+        move(db, brand, "A", last, at=day(2.001))
     assert not findings(db, brand)
 
 

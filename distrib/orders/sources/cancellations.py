@@ -177,9 +177,10 @@ class _Matcher:
             )
         enough = [each for each in stock if each.left >= line.quantity]
         takes = _share(line, [(each, each.left) for each in enough[:1] or stock])
-        named = {take.stock.line_no for _, take in self._taken.get(order, [])}
-        if line.amount is None and any(take.stock.line_no in named for take in takes):
-            raise InvalidInput(f"{sku!r} is named twice, once without an amount", field="sku")
+        for _, before in self._taken.get(order, []):
+            same = any(take.stock is before.stock for take in takes)
+            if same and (before.amount is None) != (line.amount is None):
+                raise InvalidInput(f"{sku!r} is named twice, once without an amount", field="sku")
         return takes
 
     def _refund(self, order: str) -> tuple[RefundIn, list[CancelledRow]]:
