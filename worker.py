@@ -281,6 +281,22 @@ def keep(found: Settings, *, workers: int, sweeper: bool = True) -> None:
     Keeper(commands(workers, sweeper=sweeper), environment(found)).run()
 
 
+@contextmanager
+def in_background(found: Settings, *, workers: int) -> Iterator[None]:
+    """Have workers, and no sweeper, for the length of the block."""
+    keeper = subprocess.Popen(
+        [sys.executable, "-P", "-m", "worker", "--no-sweeper", "--workers", str(workers)],
+        stdin=subprocess.DEVNULL,
+        env=environment(found) | {KEEPER: str(os.getpid())},
+        process_group=0,
+    )
+    try:
+        yield
+    finally:
+        keeper.terminate()
+        keeper.wait()
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line of this file."""
     parser = argparse.ArgumentParser(prog="worker.py", description="Start RQ workers.")

@@ -98,14 +98,18 @@ def _write_one(
         "INSERT INTO orders (brand_id, id, shop, external_id, content_hash, currency, buyer,"
         " referral, distributor_id, placed_at, effective_at, recorded_at, available_on)"
         " VALUES (%s, %s, %s, %s, %s, 'CNY', %s, 'direct', %s, %s, %s, %s, %s)",
-        (brand, order_id, order.shop, order.external_id, b"0" * 16, order.buyer, earner)
-        + (order.placed_at, order.placed_at, now, day),
+        (
+            *(brand, order_id, order.shop, order.external_id, b"0" * 16, order.buyer, earner),
+            *(order.placed_at, order.placed_at, now, day),
+        ),
     )
     for no, line in enumerate(order.lines, 1):
         cur.execute(
             "INSERT INTO order_line VALUES (%s, %s, %s, %s, %s, %s, %s, %s, 0, 0)",
-            (brand, order_id, no, line.sku, line.category, line.quantity, line.unit_price)
-            + (line.discount,),
+            (
+                *(brand, order_id, no, line.sku, line.category),
+                *(line.quantity, line.unit_price, line.discount),
+            ),
         )
         for level in (1, 2, 3):
             cur.execute(

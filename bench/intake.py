@@ -13,19 +13,28 @@ from distrib.commission.import_orders import import_orders
 from distrib.db import Database, cursor
 from distrib.ledger.service import fold
 from distrib.money import format_amount
-from distrib.orders.sources.mapping import load_mapping
+from distrib.orders.sources.mapping_file import load_mapping
 
 TABLES = ("orders", "order_line", "commission", "transfer", "open_item", "balance")
 DISTRIBUTORS = 5_000
+COLUMNS = (
+    "order",
+    "placed_at",
+    "buyer",
+    "distributor",
+    "sku",
+    "category",
+    "quantity",
+    "unit_price",
+    "discount",
+)
 
 
 def write_csv(path: Path, count: int) -> None:
     """The orders as a file of the standard mapping, one row a line."""
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(
-            ["order", "placed_at", "buyer", "distributor", "sku", "category", "quantity", "unit_price", "discount"]
-        )
+        writer.writerow(COLUMNS)
         for order in make_orders(count, DISTRIBUTORS):
             for line in order.lines:
                 writer.writerow(
@@ -98,7 +107,7 @@ def run(bench: Bench, count: int, runs: int) -> float:
                         mapping=mapping,
                         rejects_path=bench.folder / "rejects.csv",
                     )
-                    if report.orders != count:
+                    if report.orders.accepted != count:
                         raise RuntimeError(f"{report.orders} of {count} orders were taken")
                     while True:
                         with database.transaction() as session:

@@ -84,6 +84,7 @@ def create_app(settings: Settings, database: Database) -> Flask:
         },
         MAX_CONTENT_LENGTH=MOST_BYTES,
     )
+    app.url_map.merge_slashes = False  # a redirect would answer what nobody asked
     metrics = Metrics(database)
     metrics.watch(app)
     app.after_request(_harden)

@@ -122,7 +122,7 @@ class Routes(Blueprint):  # type: ignore[misc]  # flask-smorest has no types
         :param shows: the body of a view that reads it by itself.
         :param problems: statuses of errors beside those that follow from the rest.
         """
-        taken = {500, *problems}
+        taken = {500, 503, *problems}
         taken |= set() if access is Access.OPEN else {401, 403}
         taken |= {400, 413, 415} if body or shows else set()
         taken |= {422} if query or method == "POST" else set()

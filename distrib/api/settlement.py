@@ -267,7 +267,7 @@ def cancel(mine: Brand, number: int) -> Response:
     f"{_BATCH}/file",
     {200: (PLAIN, "The payment file")},
     content_type="text/csv",
-    problems=(404, 409, 503),
+    problems=(404, 409),
 )
 def download_file(mine: Brand, number: int) -> Response:
     """Download the payment file of a settled batch.

@@ -79,7 +79,6 @@ def health() -> dict[str, Any]:
     "/ready",
     {200: (ReadySchema, "Ready to serve")},
     access=Access.OPEN,
-    problems=(503,),
 )
 def ready() -> dict[str, Any]:
     """Tell whether requests can be served.

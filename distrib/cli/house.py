@@ -86,9 +86,8 @@ def hold(data_dir: Path, *, host: str, port: int) -> Iterator[tuple[House, Check
     lock = open_lock(path)
     try:
         if not try_lock(lock):
-            other = find(data_dir)
-            where = f" at {other.address} (pid {other.pid})" if other else ""
-            raise AlreadyUp(f"distrib is up already{where}: distrib stop")
+            refuse_second(data_dir)
+            raise AlreadyUp("distrib is starting already")
         house = House(os.getpid(), host, port)
         os.ftruncate(lock, 0)
         os.pwrite(lock, json.dumps([house.pid, house.host, house.port]).encode(), 0)
@@ -102,6 +101,17 @@ def hold(data_dir: Path, *, host: str, port: int) -> Iterator[tuple[House, Check
         yield house, removed
     finally:
         os.close(lock)
+
+
+def refuse_second(data_dir: Path) -> None:
+    """Check that nothing runs on this data directory.
+
+    :raises AlreadyUp: saying where it does.
+    """
+    if other := find(data_dir):
+        raise AlreadyUp(
+            f"distrib is up already at {other.address} (pid {other.pid}); distrib stop ends it"
+        )
 
 
 def find(data_dir: Path) -> House | None:

@@ -20,8 +20,8 @@ HOST = "127.0.0.1"
 PORT = 8000
 
 
-def load_app() -> Callable[..., Any]:
-    """The API's app, in the process that serves it: it ends when the server above it does."""
+def load_app(_target: str) -> Callable[..., Any]:
+    """The API's app, in the process that serves it, which is to end with the server above it."""
     from distrib.api.wsgi import build
 
     workers.die_with_parent(signal.SIGTERM, os.getppid())
@@ -32,7 +32,7 @@ def load_app() -> Callable[..., Any]:
 @click.option("--host", default=HOST, show_default=True, help="Address to listen at.")
 @click.option("--port", default=PORT, show_default=True, type=click.IntRange(1, 65535))
 @click.option("--workers", "processes", default=2, show_default=True, help="Processes.")
-@click.option("--threads", default=8, show_default=True, help="Threads of each process.")
+@click.option("--threads", default=4, show_default=True, help="Threads of each process.")
 @with_desk
 def serve(desk: Desk, *, host: str, port: int, processes: int, threads: int) -> None:
     """Run the API server until Ctrl-C."""
@@ -55,7 +55,7 @@ def serve(desk: Desk, *, host: str, port: int, processes: int, threads: int) -> 
         blocking_threads=threads,
         respawn_failed_workers=True,
         workers_kill_timeout=10,
-        log_level=LogLevels.warning,
+        log_level=LogLevels.error,
     )
     with metrics:
         server.serve(target_loader=load_app)

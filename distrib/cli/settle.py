@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date
 from typing import Any
 
 import click
+import rq
 from rich.table import Table
 from sqlalchemy import select
 
@@ -33,7 +34,7 @@ from distrib.settlement.tables import Payout, SettlementBatch
 from distrib.tree.tables import Distributor
 
 _POLL_SECONDS = 0.2
-_PATIENCE_SECONDS = 3  # without progress, until jobs are done here
+_PATIENCE_SECONDS = 3
 
 
 class PayingFailed(Conflict):
@@ -267,20 +268,26 @@ def run(desk: Desk, number: int, wait: bool) -> None:
 
 
 def _watch(desk: Desk, brand: Brand, number: int) -> SettlementBatch:
-    """Show the batch's progress until it is settled."""
+    """Show the batch's progress until it is settled; without workers, pay it here."""
+
+    def pay_here() -> None:
+        jobs.run_all(desk.database, desk.settings)
+
+    if not rq.Worker.count(queue=jobs.Waker(desk.settings).queue):
+        pay_here()
     with progress() as bar:
         task = bar.add_task(f"batch {number}", total=None)
-        for batch, paid in wait_for_batch(desk, brand, number):
+        for batch, paid in wait_for_batch(desk, brand, number, when_idle=pay_here):
             bar.update(task, total=batch.payouts, completed=paid)
     return batch
 
 
 def wait_for_batch(
-    desk: Desk, brand: Brand, number: int, *, help_out: bool = True
+    desk: Desk, brand: Brand, number: int, *, when_idle: Callable[[], object]
 ) -> Iterator[tuple[SettlementBatch, int]]:
     """The batch and the number of its paid payouts, again and again until it is settled.
 
-    :param help_out: do its jobs in this process when no worker seems to.
+    :param when_idle: called when nothing has moved for some seconds.
     :raises PayingFailed: when a job of it failed for good.
     """
     seen, since = -1, time.monotonic()
@@ -302,7 +309,7 @@ def wait_for_batch(
             raise PayingFailed(f"batch {number}: {failure}")
         if paid != seen:
             seen, since = paid, time.monotonic()
-        elif help_out and time.monotonic() - since > _PATIENCE_SECONDS:
-            jobs.run_all(desk.database, desk.settings)
+        elif time.monotonic() - since > _PATIENCE_SECONDS:
+            when_idle()
             since = time.monotonic()
         time.sleep(_POLL_SECONDS)

@@ -28,6 +28,7 @@ from distrib.cli.run import HOST, PORT
 def up(desk: Desk, *, host: str, port: int, count: int, detach: bool) -> None:
     """Run everything until Ctrl-C: the servers, workers, the sweeper and the API."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s[%(process)d] %(message)s")
+    house.refuse_second(embedded.default_data_dir())
     settings = desk.ready()
     port = house.free_port(host, port, strict=True)
     if detach:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -23,7 +23,7 @@ from distrib.commission.refunds import take_refunds
 from distrib.commission.service import publish_plan
 from distrib.db import Database
 from distrib.demo import shop
-from distrib.demo.world import STEP, Block, code_of
+from distrib.demo.world import STEP, Block, code_of, midnight
 from distrib.ledger.service import fold
 from distrib.orders.document import OrderIn
 from distrib.orders.tables import Order
@@ -50,9 +50,9 @@ class Pace:
     batches: list[float] = field(default_factory=list)
 
 
-def found_brand(session: Session, *, opening: datetime) -> Brand:
-    """Create the demo's brand as of its opening."""
-    with clock.travel(opening):
+def found_brand(session: Session, *, start: date) -> Brand:
+    """Create the demo's brand as of the day on which it opens."""
+    with clock.travel(midnight(start)):
         return create_brand(
             session,
             slug=shop.SLUG,

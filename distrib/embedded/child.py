@@ -178,10 +178,11 @@ class Child:
         return found
 
     def _trim_log(self) -> None:
-        """The server appends, so that the file can be cut under it."""
-        if self._log.stat().st_size > LOG_BYTES:
-            shutil.copyfile(self._log, self._log.with_suffix(".log.1"))
-            os.truncate(self._log, 0)
+        """Keep one old log. The server appends, so that the file can be cut under it."""
+        with suppress(OSError):  # a full disk is no reason to stop
+            if self._log.stat().st_size > LOG_BYTES:
+                shutil.copyfile(self._log, self._log.with_suffix(".log.1"))
+                os.truncate(self._log, 0)
 
 
 def noted_pid(pid_file: Path) -> int | None:

@@ -89,7 +89,9 @@ class Contract:
         if isinstance(value, dict) and "properties" in schema:
             known = schema["properties"]
             yield from (
-                f"{at}.{name} is missing" for name in schema["required"] if name not in value
+                f"{at}.{name} is missing"
+                for name in schema.get("required", [])
+                if name not in value
             )
             for name, each in value.items():
                 if name in known:

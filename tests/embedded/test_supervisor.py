@@ -228,6 +228,17 @@ def test_a_busy_backend_does_not_outlive_its_killed_postmaster(data_dir: Path) -
             busy.result()
 
 
+def test_stop_does_not_hang_on_a_recovery(data_dir: Path) -> None:
+    """PostgreSQL ignores a fast shutdown while it starts over after the death of a backend."""
+    with attach(data_dir) as servers:
+        query = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'walwriter'"
+        os.kill(int(sql(servers, query)), signal.SIGKILL)
+        time.sleep(0.05)
+        begun = time.monotonic()
+        assert stop(data_dir)
+        assert time.monotonic() - begun < 15
+
+
 def test_a_killed_user_is_not_waited_for(data_dir: Path) -> None:
     with user(data_dir) as process:
         process.kill()

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from distrib.errors import InvalidInput
 from distrib.orders.document import LineIn
 from distrib.orders.sources.mapping_file import load_mapping
 from tests.orders.files import SHOP, read, shop_mapping
@@ -114,6 +115,12 @@ def test_another_currency_than_the_brands(tmp_path: Path) -> None:
     found = read(tmp_path, text, mapping=shop_mapping(columns={"currency": "Kind"}))
     assert found.reasons == [(2, "currency: the brand takes GBP, the order is in USD")]
     assert [sale.order.external_id for sale in found.sales] == ["2"]
+
+
+def test_files_in_another_currency_than_the_brands(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="the brand takes CNY, the files are in GBP") as caught:
+        read(tmp_path, SHOP, mapping=shop_mapping(currency="GBP"), currency="CNY")
+    assert caught.value.field == "currency"
 
 
 SHOPIFY = (

@@ -50,9 +50,7 @@ def _count(db: Database, brand: Brand) -> dict[str, int]:
 STEPS = ("read_credits", "price", "_write_orders", "write_commissions")
 
 
-@pytest.mark.parametrize(
-    "case", [(step, count) for step in STEPS for count in (1, 300)], ids=lambda each: str(each)
-)
+@pytest.mark.parametrize("case", [(step, count) for step in STEPS for count in (1, 300)], ids=str)
 def test_the_connection_ends_in_the_middle_of_taking_orders(
     db: Database,
     own: Database,

@@ -49,6 +49,7 @@ class World:
 
     def __init__(self, db: Database, brand: Brand, settings: Settings, nest: Nest, tmp_path: Path):
         self.db, self.brand, self.settings, self.nest = db, brand, settings, nest
+        self.waker = jobs.Waker(settings)
         self.log = tmp_path / "workers.log"
         self.marker = tmp_path / "pulled"
 
@@ -58,8 +59,7 @@ class World:
 
     def start(self) -> None:
         """Ask for the batch, as finance would."""
-        database = Database(self.db.engine, jobs.Waker(self.settings))
-        with database.transaction() as session:
+        with Database(self.db.engine, self.waker).transaction() as session:
             jobs.add(
                 session, brand_id=self.brand.id, kind=process.SETTLE, key=f"settle:{self.brand.id}"
             )
@@ -70,14 +70,23 @@ class World:
         with self.db.transaction() as session:
             due = set(jobs.due(session))
         mine = self.rows("SELECT id FROM job WHERE brand_id = :b")
-        jobs.Waker(self.settings)([job_id for (job_id,) in mine if job_id in due])
-        time.sleep(0.05)
+        self.waker([job_id for (job_id,) in mine if job_id in due])
+        time.sleep(0.2)
 
     def settled(self) -> bool:
         """Whether the batch is settled, and nothing is left to do."""
         states = self.rows("SELECT DISTINCT state FROM settlement_batch WHERE brand_id = :b")
         left = self.rows("SELECT 1 FROM job WHERE brand_id = :b AND state <> 'done'")
         return states == [("settled",)] and not left
+
+    def wait_until_settled(self) -> None:
+        """Wait for it; should it not come about, tell what the workers said."""
+        try:
+            wait_until(self.settled, "the batch is settled")
+        except TimeoutError as error:
+            error.add_note(str(self.rows("SELECT job::text FROM job WHERE brand_id = :b")))
+            error.add_note(self.log.read_text())
+            raise
 
     def requests(self) -> dict[str, int]:
         """Request numbers that are committed, each with its payout."""
@@ -127,6 +136,7 @@ def world(
     )
     world = World(db, shop, found, nest, tmp_path)
     yield world
+    world.waker.connection.close()
     # whatever happened: no other test of this database shall find a job that only we can do
     with db.engine.begin() as connection:
         connection.execute(
@@ -152,7 +162,7 @@ def test_a_worker_is_killed(world: World, point: str, victim: str) -> None:
             wait_until(plug.over, "the end of the victim")
         requests, handed_over = world.requests(), world.handed_over()
         with world.nest.worker(world.settings, world.log):
-            wait_until(world.settled, "the batch is settled")
+            world.wait_until_settled()
             wait_until(plug.over, "the end of who was left behind")
     world.check(requests, handed_over)
 
@@ -198,6 +208,7 @@ def socket() -> Iterator[Path]:
 
 def _with_queue(world: World, socket: Path) -> World:
     world.settings = replace(world.settings, redis_url=f"unix://{socket}?db=0")
+    world.waker = jobs.Waker(world.settings)
     return world
 
 
@@ -209,7 +220,7 @@ def test_the_queue_is_emptied_before_anybody_looks(world: World, socket: Path) -
         assert connection.dbsize()
         connection.flushdb()
         with world.nest.worker(world.settings, world.log), meanwhile(world.sweep):
-            wait_until(world.settled, "the batch is settled")
+            world.wait_until_settled()
         connection.close()
     world.check({}, set())
 
@@ -229,7 +240,7 @@ def test_the_queue_is_emptied_again_and_again(world: World, socket: Path) -> Non
             world.nest.worker(world.settings, world.log),
             meanwhile(world.sweep, empty),
         ):
-            wait_until(world.settled, "the batch is settled")
+            world.wait_until_settled()
         connection.close()
     world.check({}, set())
 
@@ -250,7 +261,7 @@ def test_the_queue_dies_in_the_middle(world: World, socket: Path) -> None:
                 world.nest.worker(world.settings, world.log),
                 meanwhile(world.sweep),
             ):
-                wait_until(world.settled, "the batch is settled")
+                world.wait_until_settled()
     world.check(requests, handed_over)
 
 
@@ -263,5 +274,5 @@ def test_the_queue_is_away_when_the_batch_is_asked_for(world: World, socket: Pat
         world.nest.worker(world.settings, world.log),
         meanwhile(world.sweep),
     ):
-        wait_until(world.settled, "the batch is settled")
+        world.wait_until_settled()
     world.check({}, set())

@@ -40,7 +40,7 @@ PLAN = {
     ],
 }
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 """Seconds after which something that should have ended hangs."""
 
 T = TypeVar("T")
@@ -243,7 +243,7 @@ def wait_until(condition: Callable[[], object], what: str, patience: float = PAT
     while not condition():
         if time.monotonic() > deadline:
             raise TimeoutError(f"in {patience} s not seen: {what}")
-        time.sleep(0.01)
+        time.sleep(0.02)
 
 
 def blocked(db: Database) -> int:

@@ -81,9 +81,10 @@ class _Part:
         self.fields: dict[str, tuple[Field, tuple[int, ...], dict[Cells, str]]] = {}
 
     def add(self, name: str, field: Field, columns: Sequence[int]) -> None:
-        start = len(self.columns)
-        self.columns += columns
-        self.fields[name] = (field, tuple(range(start, len(self.columns))), {})
+        # a column that feeds two fields is taken out once
+        self.columns += [column for column in columns if column not in self.columns]
+        places = tuple(self.columns.index(column) for column in columns)
+        self.fields[name] = (field, places, {})
 
     def getter(self) -> Callable[[list[str]], Cells]:
         # an itemgetter of one item would not return a tuple

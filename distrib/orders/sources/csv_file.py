@@ -53,9 +53,14 @@ class OrderFiles:
         :param currency: the brand's, which all orders are in.
         :param time_zone: the brand's, for a mapping that names none.
         :raises FileUnreadable: when one cannot be read, is empty or lacks a column.
+        :raises InvalidInput: when they are in another currency.
         """
         if not paths:
             raise FileUnreadable("name at least one file", field="files")
+        if mapping.currency not in (None, currency) and "currency" not in mapping.columns:
+            raise InvalidInput(
+                f"the brand takes {currency}, the files are in {mapping.currency}", field="currency"
+            )
         values = Values(mapping, currency=currency, time_zone=time_zone)
         encoding, delimiter = mapping.encoding, mapping.delimiter
         files = [CsvFile.find(path, encoding=encoding, delimiter=delimiter) for path in paths]
@@ -84,8 +89,9 @@ class OrderFiles:
                 if row[order_at] == last:
                     continue
                 last = row[order_at]
-                number, _ = _number(layout, row)
-                (self._apart if number in seen else seen).add(number)
+                number, why = _number(layout, row)
+                if not why:
+                    (self._apart if number in seen else seen).add(number)
 
     @property
     def money(self) -> Decimal:

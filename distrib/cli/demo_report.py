@@ -1,0 +1,308 @@
+"""What the demo tells about its brand."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.rule import Rule
+from rich.text import Text
+
+from distrib import clock
+from distrib.audit import Finding
+from distrib.cli.output import facts, local, table
+from distrib.cli.output import money as in_words
+from distrib.demo.figures import Figures
+from distrib.ledger.chart import AccountKind
+from distrib.money import format_amount
+
+_BAR = 30  # columns
+_FINDINGS = 10
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What the audit found, in how many rows, in how many seconds."""
+
+    checks: int
+    rows: int
+    findings: Sequence[Finding]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How fast the history was made; all zero when that is not known."""
+
+    seconds: float
+    orders: int
+    order_seconds: float
+    single_ms: float
+    slow_single_ms: float
+    payouts: int
+    batch_seconds: float
+
+
+def _share(part: int, whole: int) -> str:
+    """A percentage to read, not to reckon with."""
+    tenths = (1000 * part + whole // 2) // whole if whole else 0
+    return f"{tenths // 10}.{tenths % 10}%"
+
+
+def _section(title: str, *parts: RenderableType) -> Group:
+    return Group("", Rule(title, align="left", style="cyan", characters="─"), *parts)
+
+
+def draw_figures(figures: Figures) -> list[RenderableType]:
+    """The report, section by section."""
+    return [
+        _brand(figures),
+        _cost(figures),
+        _whereabouts(figures),
+        _earners(figures),
+        _tree(figures),
+        _batches(figures),
+    ]
+
+
+def _brand(figures: Figures) -> Group:
+    brand, trade = figures.brand, figures.trade
+    days = [clock.day_of(instant, brand.time_zone) for instant in (trade.first, trade.last)]
+    return _section(
+        brand.name,
+        facts(
+            [
+                ("history", f"{days[0]} to {days[1]}, {brand.time_zone}"),
+                (
+                    "orders",
+                    f"{trade.orders:,} of {trade.lines:,} lines and"
+                    f" {in_words(trade.net, brand.currency)};"
+                    f" {_share(trade.credited, trade.orders)} credited to a distributor",
+                ),
+                (
+                    "refunds",
+                    f"{trade.refunds:,} of {in_words(trade.refunded, brand.currency)};"
+                    f" {trade.waited:,} came before their order",
+                ),
+                (
+                    "distributors",
+                    f"{figures.tree.distributors:,} under {figures.tree.roots} roots;"
+                    f" {figures.moves} were moved to another sponsor",
+                ),
+                (
+                    "terms",
+                    f"{brand.levels} levels, {brand.hold_days} days of hold, payouts from"
+                    f" {in_words(brand.minimum_payout, brand.currency)}",
+                ),
+            ]
+        ),
+    )
+
+
+def _cost(figures: Figures) -> Group:
+    currency, sold = figures.brand.currency, figures.trade.net - figures.trade.refunded
+
+    def row(name: str, people: int | str, earned: int, back: int) -> tuple[str | int, ...]:
+        return (
+            name,
+            people,
+            format_amount(earned, currency),
+            format_amount(back, currency),
+            format_amount(earned - back, currency),
+            _share(earned - back, sold),
+        )
+
+    earned = sum(level.earned for level in figures.levels)
+    back = sum(level.reversed for level in figures.levels)
+    made = table(
+        f"|>distributors|>earned ({currency})|>reversed by refunds|>cost|>of sales kept",
+        (row(f"level {x.level}", x.distributors, x.earned, x.reversed) for x in figures.levels),
+    )
+    made.add_section()
+    made.add_row(*map(str, row("all", "", earned, back)), style="bold")
+    return _section("What the program costs", made)
+
+
+def _whereabouts(figures: Figures) -> Group:
+    currency, totals = figures.brand.currency, figures.totals
+    left = figures.open
+
+    def row(name: str, kind: AccountKind, words: str) -> tuple[str, str, str]:
+        return (name, format_amount(totals.get(kind, 0), currency), words)
+
+    return _section(
+        "Where the money is, by the ledger",
+        table(
+            f"|>{currency}|",
+            [
+                row("pending", AccountKind.HELD, "in the hold, a refund takes it back"),
+                row(
+                    "available",
+                    AccountKind.AVAILABLE,
+                    f"of which {left.below_minimum:,} distributors carry"
+                    f" {format_amount(left.below_minimum_total, currency)} forward, below the"
+                    " minimum",
+                ),
+                (
+                    "",
+                    format_amount(-left.debts, currency),
+                    f"is owed by {left.debtors:,} distributors whose orders came back after"
+                    " they were paid",
+                ),
+                row("reserved", AccountKind.RESERVED, "in a batch that is not paid yet"),
+                row("paid", AccountKind.PAID, "confirmed payouts"),
+                row("reversed", AccountKind.CLAWED_BACK, "went back because of refunds"),
+                row(
+                    "in all",
+                    AccountKind.COMMISSION_EXPENSE,
+                    "the brand's expense: debits and credits balance",
+                ),
+            ],
+        ),
+    )
+
+
+def _earners(figures: Figures) -> Group:
+    currency = figures.brand.currency
+    return _section(
+        "Who earns most",
+        table(
+            f"distributor|name|>directly below|>earned ({currency})|>paid|>available|>pending",
+            (
+                (
+                    each.external_id,
+                    each.name,
+                    each.directly_below,
+                    *(
+                        format_amount(amount, currency)
+                        for amount in (
+                            each.balances.earned - each.balances.reversed,
+                            each.balances.paid,
+                            each.balances.available,
+                            each.balances.pending,
+                        )
+                    ),
+                )
+                for each in figures.earners
+            ),
+        ),
+    )
+
+
+def _tree(figures: Figures) -> Group:
+    depths = figures.tree.depths
+    most = max(depths, default=1)
+    return _section(
+        f"How deep they stand: up to {figures.tree.max_depth} levels",
+        table(
+            ">above|>distributors|",
+            (
+                (depth, count, Text("█" * -(-count * _BAR // most), "cyan"))
+                for depth, count in enumerate(depths)
+            ),
+        ),
+    )
+
+
+def _batches(figures: Figures) -> Group:
+    brand = figures.brand
+    return _section(
+        "Settlement batches",
+        table(
+            f">no|cutoff|drawn up|approved by|>payouts|>total ({brand.currency})|state|paid",
+            (
+                (
+                    batch.number,
+                    batch.cutoff,
+                    local(batch.created_at, brand.time_zone),
+                    batch.approved_by,
+                    batch.payouts,
+                    format_amount(batch.total, brand.currency),
+                    batch.state,
+                    local(batch.settled_at, brand.time_zone),
+                )
+                for batch in figures.batches
+            ),
+        ),
+        Text("Drawn up and approved in the history; paid in our time, by the workers.", "dim"),
+    )
+
+
+def draw_words(words: Sequence[str]) -> Group:
+    """One commission, explained."""
+    return _section("One commission, explained", *(Text(f"• {each}") for each in words))
+
+
+def draw_audit(audit: Audit) -> Group:
+    """What the audit found."""
+    head = (
+        f"{audit.checks} checks over {audit.rows:,} rows in {audit.seconds:.1f} s: every commission"
+        " computed again from order, plan and tree, every balance from its transfers."
+    )
+    if not audit.findings:
+        return _section("Audit", head, Text("Nothing is wrong.", "bold green"))
+    return _section(
+        "Audit",
+        head,
+        Text(f"{len(audit.findings)} things are wrong:", "bold red"),
+        *(Text(f"{each.check}: {each.detail}", "red") for each in audit.findings[:_FINDINGS]),
+    )
+
+
+def draw_speed(speed: Speed) -> Group:
+    """How fast it went."""
+    if not speed.order_seconds:
+        return Group()
+    rate = speed.orders / speed.order_seconds
+    return _section(
+        "How long it took",
+        facts(
+            [
+                ("history", f"{speed.seconds:.0f} s for everything, on this machine"),
+                (
+                    "orders",
+                    f"{speed.orders:,} in {speed.order_seconds:.0f} s, {rate:,.0f} a second, with"
+                    " joins and refunds, two hours of the shop a transaction",
+                ),
+                (
+                    "one order",
+                    f"{speed.single_ms:.1f} ms recorded, credited, priced and posted, durably;"
+                    f" 95% within {speed.slow_single_ms:.1f} ms",
+                )
+                if speed.single_ms
+                else ("one order", None),
+                (
+                    "payouts",
+                    f"{speed.payouts:,} in {speed.batch_seconds:.1f} s, by two workers",
+                ),
+            ]
+        ),
+    )
+
+
+def draw_service(address: str, key: str, *, distributor: str, order: str, stop: str) -> Group:
+    """Where the API answers, and lines to paste."""
+    ask = f"curl -s -H {shlex.quote(f'Authorization: Bearer {key}')} {address}/api/v1"
+    lines = [
+        f"{ask}/brand",
+        f"{ask}/distributors/{distributor}/statement",
+        f"{ask}/distributors/{distributor}/upline",
+        f"{ask}/orders/{order}/explanation",
+        f"{ask}/settlement/batches",
+    ]
+    return _section(
+        "The API is running",
+        facts(
+            [
+                ("address", address),
+                ("key", key),
+                ("reference", f"{address}/api/v1/docs"),
+                ("stop it", stop),
+            ]
+        ),
+        "",
+        *(Padding(Text(line, no_wrap=True, overflow="ignore"), 0) for line in lines),
+    )

@@ -1,0 +1,95 @@
+"""A brand's key sees its own brand and nothing else, by whatever name it asks."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from distrib.db import Database
+from tests import factories
+from tests.api.conftest import NOW, Caller, make_caller, order, refund
+
+_BODIES: dict[str, Any] = {
+    "/move": {"sponsor": None},
+    "/approve": {"content_hash": "00" * 32},
+}
+
+
+@pytest.fixture
+def theirs(shop: Caller) -> dict[str, list[str]]:
+    """What another brand has: values for each variable of a path."""
+    taken = shop.post(201, "/orders", order())["id"]
+    back = shop.post(201, "/refunds", refund(lines=[{"line_no": 1, "quantity": 0, "amount": 100}]))
+    shop.at(NOW + factories.days(20)).post(201, "/settlement/batches", {})
+    ann = shop.get("/distributors/ann")["id"]
+    return {
+        "order": [taken],
+        "source": [taken, back["id"]],
+        "ref": ["ann", ann],
+        "number": ["1"],
+        "line": ["1"],
+        "level": ["1"],
+    }
+
+
+@pytest.fixture
+def stranger(db: Database, shop: Caller) -> Caller:
+    """Another brand, with nothing in it."""
+    return make_caller(db, shop.app, shop.contract, factories.brand(db))
+
+
+def _paths(template: str, values: dict[str, list[str]]) -> list[str]:
+    paths = [template]
+    for name in re.findall(r"{(\w+)}", template):
+        paths = [path.replace(f"{{{name}}}", value) for path in paths for value in values[name]]
+    return paths
+
+
+def test_no_path_leads_to_another_brand(
+    stranger: Caller, shop: Caller, theirs: dict[str, list[str]]
+) -> None:
+    tried = 0
+    for template, methods in stranger.contract.document["paths"].items():
+        variables = set(re.findall(r"{(\w+)}", template))
+        if not variables or "slug" in variables:
+            continue
+        below = template.removeprefix("/api/v1")
+        for method in methods.keys() & {"get", "post", "delete"}:
+            for path in _paths(below, theirs):
+                body = next((b for end, b in _BODIES.items() if path.endswith(end)), None)
+                stranger.send(404, method.upper(), path, body)
+                tried += 1
+    assert tried > 20
+    # and it was theirs all along
+    for path in ("/orders/{order}", "/distributors/{ref}", "/settlement/batches/{number}"):
+        for each in _paths(path, theirs):
+            shop.get(each)
+
+
+def test_lists_and_reports_show_nothing_of_another_brand(
+    stranger: Caller, theirs: dict[str, list[str]]
+) -> None:
+    for path in ("/plans", "/distributors", "/orders", "/commissions", "/settlement/batches"):
+        assert stranger.get(path)["items"] == []
+    assert stranger.get("/commissions", order=theirs["order"][0])["items"] == []
+    assert stranger.get("/tree/report")["distributors"] == 0
+    for path in ("/orders", "/commissions"):
+        assert stranger.refused(422, "GET", path, query={"distributor": "ann"}) == ["distributor"]
+    assert stranger.refused(422, "GET", "/distributors", query={"sponsor": "cy"}) == ["sponsor"]
+
+
+def test_nothing_of_another_brand_can_be_named(
+    stranger: Caller, theirs: dict[str, list[str]]
+) -> None:
+    assert stranger.refused(422, "POST", "/orders", order()) == ["distributor"]
+    by_code = order(distributor=None, code="code-ann")
+    assert stranger.refused(422, "POST", "/orders", by_code) == ["code"]
+    below = {"external_id": "eve", "name": "Eve", "sponsor": "ann"}
+    assert stranger.refused(422, "POST", "/distributors", below) == ["sponsor"]
+    # the same names mean other things here
+    assert stranger.post(202, "/refunds", refund("R-1"))["status"] == "waiting"
+    assert stranger.post(201, "/distributors", {"external_id": "ann", "name": "Other Ann"})
+    mine = stranger.at(NOW).post(201, "/orders", order(distributor=None))
+    assert mine["id"] not in theirs["order"]
