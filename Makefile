@@ -70,7 +70,7 @@ $(RUN_STAMP): requirements.lock | $(BIN)/python
 	@$(PIP) -r requirements.lock
 	@$(BIN)/python -c "import site, pathlib; \
 	  pathlib.Path(site.getsitepackages()[0], 'distrib.pth').write_text('$(CURDIR)\n')"
-	@printf '#!%s\nfrom distrib.cli import main\nmain()\n' '$(CURDIR)/$(BIN)/python' > $(BIN)/distrib
+	@printf '#!/bin/sh\nexec "%s" -m distrib.cli "$$@"\n' '$(CURDIR)/$(BIN)/python' > $(BIN)/distrib
 	@chmod +x $(BIN)/distrib
 	@touch $@
 
