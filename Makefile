@@ -8,6 +8,7 @@ RUN_STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q --require-hashes
 export DISTRIB_DATA ?= $(CURDIR)/.distrib
+export DISTRIB_STOP = make stop
 export PYTHONDONTWRITEBYTECODE = 1
 
 .DEFAULT_GOAL := help
@@ -17,10 +18,10 @@ help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(RUN_STAMP)  ## install, run the main job on a realistic brand, leave the API running
-	@$(BIN)/distrib demo
+	@$(BIN)/distrib demo $(ARGS)
 
 test: $(DEV_STAMP)  ## install and pass the whole test suite
-	@$(BIN)/python -m pytest -q
+	@$(BIN)/python -m pytest -q $(ARGS)
 
 check: $(DEV_STAMP)  ## style, types, import contracts, models against migrations
 	@$(BIN)/ruff check .
@@ -36,7 +37,7 @@ bench: $(RUN_STAMP)  ## measure, each figure beside a bare alternative (ARGS="--
 	@$(BIN)/python -m bench $(ARGS)
 
 up: $(RUN_STAMP)  ## run servers, workers and the API until Ctrl-C
-	@$(BIN)/distrib up
+	@$(BIN)/distrib up $(ARGS)
 
 stop: $(RUN_STAMP)  ## stop what `make demo` left running
 	@$(BIN)/distrib stop
@@ -64,13 +65,15 @@ $(BIN)/python:
 	       && $(PYTHON) -m pip --python $(BIN)/python install -q pip setuptools; } \
 	  || { rm -rf $(VENV); echo "cannot make an environment: install python3-venv" >&2; exit 1; }
 
-# The checkout itself is put on the path by a .pth file: nothing is built, nothing copied.
+# The checkout itself is put on the path by a .pth file: nothing is built, nothing copied. Its
+# command works on the data in .distrib, so that it sees what `make demo` made.
 $(RUN_STAMP): requirements.lock | $(BIN)/python
 	@echo "installing into $(VENV) ..."
 	@$(PIP) -r requirements.lock
 	@$(BIN)/python -c "import site, pathlib; \
 	  pathlib.Path(site.getsitepackages()[0], 'distrib.pth').write_text('$(CURDIR)\n')"
-	@printf '#!/bin/sh\nexec "%s" -m distrib.cli "$$@"\n' '$(CURDIR)/$(BIN)/python' > $(BIN)/distrib
+	@printf '%s\n' '#!/bin/sh' 'export DISTRIB_DATA="$${DISTRIB_DATA:-$(CURDIR)/.distrib}"' \
+	  'exec "$(CURDIR)/$(BIN)/python" -P -m distrib.cli "$$@"' > $(BIN)/distrib
 	@chmod +x $(BIN)/distrib
 	@touch $@
 

@@ -12,7 +12,7 @@ from distrib.api import lists
 from distrib.api.context import database
 from distrib.api.distributors import find
 from distrib.api.fields import Amount, Choice, Day, Objects, PublicId, Shape, Text, Whole
-from distrib.api.paging import Order, Page, PageQuery, page_of
+from distrib.api.paging import Listing, Page, PageQuery, page_of
 from distrib.api.routes import PREFIX, Routes
 from distrib.api.settlement import PayoutSchema
 from distrib.brands.tables import Brand
@@ -28,7 +28,7 @@ routes = Routes(
 )
 
 _OF = "/distributors/<ref>"
-_EARNINGS = Order("earnings", (date, int), descending=True)
+_EARNINGS = Listing("earnings", {"day": date, "source_id": int}, descending=True)
 
 
 class PeriodQuery(Shape):

@@ -9,8 +9,7 @@ from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session
 
 from distrib import ids
-from distrib.api.paging import Order as ListOrder
-from distrib.api.paging import Page, Query, page_rows, read_page
+from distrib.api.paging import Listing, Page, Query, read_page
 from distrib.brands.tables import ApiKey, Brand
 from distrib.commission.tables import PlanVersion
 from distrib.errors import NotFound
@@ -29,29 +28,19 @@ class KeyNotFound(NotFound):
 
 # -- brands and keys ------------------------------------------------------------------------------
 
-_BRANDS = ListOrder("brands", (int,), descending=True)
-_KEYS = ListOrder("keys", (int,), descending=True)
+_BRANDS = Listing("brands", {"id": int}, descending=True)
+_KEYS = Listing("keys", {"id": int}, descending=True)
 
 
 def brands(session: Session, *, cursor: str | None, limit: int) -> Page:
     """All brands, newest first."""
-    rows, following = read_page(
-        session,
-        select(Brand.id, Brand),
-        order=_BRANDS,
-        keys=[Brand.id],
-        cursor=cursor,
-        limit=limit,
-    )
-    return Page([row.Brand for row in rows], following)
+    return read_page(session, Brand, _BRANDS, where=[], cursor=cursor, limit=limit)
 
 
 def keys(session: Session, *, brand_id: int, cursor: str | None, limit: int) -> Page:
     """The keys of a brand, newest first."""
-    shown = select(ApiKey.id, ApiKey.name, ApiKey.hint, ApiKey.created_at, ApiKey.revoked_at).where(
-        ApiKey.brand_id == brand_id
-    )
-    return page_rows(session, shown, order=_KEYS, keys=[ApiKey.id], cursor=cursor, limit=limit)
+    mine = [ApiKey.brand_id == brand_id]
+    return read_page(session, ApiKey, _KEYS, where=mine, cursor=cursor, limit=limit)
 
 
 def get_key(session: Session, *, brand_id: int, public_id: str) -> int:
@@ -73,25 +62,25 @@ def get_key(session: Session, *, brand_id: int, public_id: str) -> int:
 
 # -- plans ----------------------------------------------------------------------------------------
 
-_PLANS = ListOrder("plans", (int,), descending=True)
+_PLANS = Listing("plans", {"number": int}, descending=True)
 
 
 def plans(session: Session, *, brand_id: int, cursor: str | None, limit: int) -> Page:
     """Plan versions without their documents, newest first."""
-    shown = select(
-        PlanVersion.number,
-        PlanVersion.id,
-        PlanVersion.effective_from,
-        PlanVersion.levels,
-        PlanVersion.content_hash,
-        PlanVersion.published_at,
-        PlanVersion.published_by,
-    ).where(PlanVersion.brand_id == brand_id)
-    return page_rows(
+    return read_page(
         session,
-        shown,
-        order=_PLANS,
-        keys=[PlanVersion.number],
+        PlanVersion,
+        _PLANS,
+        where=[PlanVersion.brand_id == brand_id],
+        show=lambda plan: select(
+            plan.number,
+            plan.id,
+            plan.effective_from,
+            plan.levels,
+            plan.content_hash,
+            plan.published_at,
+            plan.published_by,
+        ),
         cursor=cursor,
         limit=limit,
     )
@@ -126,7 +115,7 @@ def distributors(
     """A page of distributors, and the next cursor."""
     by = SortBy(sort.removeprefix("-"))
     kind = datetime if by is SortBy.JOINED_AT else str
-    order = ListOrder(f"distributors {sort}", (kind, int))
+    order = Listing(f"distributors {sort}", {"value": kind, "id": int})
     after = order.read(cursor)
     place = None
     if after is not None:
@@ -150,53 +139,42 @@ def distributors(
 
 # -- settlement -----------------------------------------------------------------------------------
 
-_BATCHES = ListOrder("batches", (int,), descending=True)
-_BATCH_PAYOUTS = ListOrder("payouts of a batch", (int,))
-_PAYOUTS_OF = ListOrder("payouts of one", (int,), descending=True)
+_BATCHES = Listing("batches", {"number": int}, descending=True)
+_BATCH_PAYOUTS = Listing("payouts of a batch", {"no": int})
+_PAYOUTS_OF = Listing("payouts of one", {"batch_id": int}, descending=True)
 
 
 def batches(
     session: Session, *, brand_id: int, state: str | None, cursor: str | None, limit: int
 ) -> Page:
     """Settlement batches, newest first."""
-    query = select(SettlementBatch.number, SettlementBatch).where(
-        SettlementBatch.brand_id == brand_id
-    )
+    where = [SettlementBatch.brand_id == brand_id]
     if state is not None:
-        query = query.where(SettlementBatch.state == state)
-    rows, following = read_page(
-        session,
-        query,
-        order=_BATCHES,
-        keys=[SettlementBatch.number],
-        cursor=cursor,
-        limit=limit,
-    )
-    return Page([row.SettlementBatch for row in rows], following)
+        where.append(SettlementBatch.state == state)
+    return read_page(session, SettlementBatch, _BATCHES, where=where, cursor=cursor, limit=limit)
 
 
-def _payout_query(brand_id: int, key: Any, *also: Any) -> Query:
+def _show_payouts(payout: Any) -> Query:
     return (
         select(
-            key,
-            *also,
+            payout.batch_id,
+            payout.no,
             SettlementBatch.number.label("batch"),
             SettlementBatch.currency,
             Distributor.external_id.label("distributor"),
-            Payout.distributor_id,
-            Payout.amount,
-            Payout.state,
-            func.cardinality(Payout.postings).label("items"),
+            payout.distributor_id,
+            payout.amount,
+            payout.state,
+            func.cardinality(payout.postings).label("items"),
         )
         .join(
             SettlementBatch,
-            (SettlementBatch.brand_id == Payout.brand_id) & (SettlementBatch.id == Payout.batch_id),
+            (SettlementBatch.brand_id == payout.brand_id) & (SettlementBatch.id == payout.batch_id),
         )
         .join(
             Distributor,
-            (Distributor.brand_id == Payout.brand_id) & (Distributor.id == Payout.distributor_id),
+            (Distributor.brand_id == payout.brand_id) & (Distributor.id == payout.distributor_id),
         )
-        .where(Payout.brand_id == brand_id)
     )
 
 
@@ -204,12 +182,12 @@ def batch_payouts(
     session: Session, *, batch: SettlementBatch, cursor: str | None, limit: int
 ) -> Page:
     """The payouts of a batch, by number."""
-    query = _payout_query(batch.brand_id, Payout.no).where(Payout.batch_id == batch.id)
-    return page_rows(
+    return read_page(
         session,
-        query,
-        order=_BATCH_PAYOUTS,
-        keys=[Payout.no],
+        Payout,
+        _BATCH_PAYOUTS,
+        where=[Payout.brand_id == batch.brand_id, Payout.batch_id == batch.id],
+        show=_show_payouts,
         cursor=cursor,
         limit=limit,
     )
@@ -219,14 +197,12 @@ def payouts_of(
     session: Session, *, brand_id: int, distributor_id: int, cursor: str | None, limit: int
 ) -> Page:
     """The payouts of a distributor, newest first."""
-    query = _payout_query(brand_id, Payout.batch_id, Payout.no).where(
-        Payout.distributor_id == distributor_id
-    )
-    return page_rows(
+    return read_page(
         session,
-        query,
-        order=_PAYOUTS_OF,
-        keys=[Payout.batch_id],
+        Payout,
+        _PAYOUTS_OF,
+        where=[Payout.brand_id == brand_id, Payout.distributor_id == distributor_id],
+        show=_show_payouts,
         cursor=cursor,
         limit=limit,
     )

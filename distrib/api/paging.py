@@ -9,17 +9,18 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import cache
 from typing import Any
 
 from marshmallow import fields
-from sqlalchemy import Row, Select, tuple_
-from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy import ColumnElement, Select, select, tuple_
+from sqlalchemy.orm import Session, aliased
 
 from distrib.api.fields import Shape, Text, Whole
+from distrib.db import Base
 from distrib.errors import InvalidInput
 
 MOST = 200
@@ -69,11 +70,11 @@ class Page:
 
 
 @dataclass(frozen=True)
-class Order:
-    """An order of a list: its name, and the columns that decide it, the last one unique."""
+class Listing:
+    """An order of a list: its name, and the columns that decide it, the last of them unique."""
 
     name: str
-    kinds: tuple[type, ...]
+    keys: Mapping[str, type]
     descending: bool = False
 
     def write(self, values: Sequence[Any]) -> str:
@@ -94,7 +95,8 @@ class Order:
             name, *values = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
             if name != self.name:
                 raise ValueError(name)
-            return tuple(_parse(k, v) for k, v in zip(self.kinds, values, strict=True))
+            kinds = self.keys.values()
+            return tuple(_parse(kind, value) for kind, value in zip(kinds, values, strict=True))
         except (ValueError, TypeError, binascii.Error, RecursionError):
             raise InvalidInput("is no cursor of this list", field="cursor") from None
 
@@ -118,35 +120,42 @@ def _parse(kind: type, value: Any) -> Any:
 
 def read_page(
     session: Session,
-    query: Query,
+    model: type[Base],
+    listing: Listing,
     *,
-    order: Order,
-    keys: Sequence[InstrumentedAttribute[Any]],
-    cursor: str | None,
-    limit: int,
-) -> tuple[list[Row[*tuple[Any, ...]]], str | None]:
-    """Rows of ``query`` in the order of ``keys``, which it selects first; and the next cursor."""
-    after = order.read(cursor)
-    if after is not None:
-        place = tuple_(*keys)
-        query = query.where(place < after if order.descending else place > after)
-    ordered = [key.desc() if order.descending else key.asc() for key in keys]
-    rows = list(session.execute(query.order_by(*ordered).limit(limit + 1)))
-    if len(rows) <= limit:
-        return rows, None
-    rows = rows[:limit]
-    return rows, order.write(rows[-1][: len(keys)])
-
-
-def page_rows(
-    session: Session,
-    query: Query,
-    *,
-    order: Order,
-    keys: Sequence[InstrumentedAttribute[Any]],
+    where: Sequence[ColumnElement[bool]],
+    show: Callable[[Any], Query] | None = None,
     cursor: str | None,
     limit: int,
 ) -> Page:
-    """A page whose items are the rows of ``query`` by column name; see :func:`read_page`."""
-    rows, following = read_page(session, query, order=order, keys=keys, cursor=cursor, limit=limit)
-    return Page([dict(row._mapping) for row in rows], following)
+    """A page of the rows of ``model`` that fulfil ``where``.
+
+    The rows are chosen first, from the one table and by its index; what is looked up beside them
+    cannot mislead the planner into reading the whole list.
+
+    :param show: makes of the chosen rows (as an alias of ``model``) a query of what is shown, each
+        row a dict of its columns; left out, rows of ``model`` are shown.
+    """
+
+    def ordered(query: Select[*tuple[Any, ...]], source: Any) -> Query:
+        keys = [getattr(source, name) for name in listing.keys]
+        return query.order_by(*(key.desc() if listing.descending else key.asc() for key in keys))
+
+    query: Query = select(model).where(*where)
+    after = listing.read(cursor)
+    if after is not None:
+        place = tuple_(*(getattr(model, name) for name in listing.keys))
+        query = query.where(place < after if listing.descending else place > after)
+    query = ordered(query, model).limit(limit + 1)
+    items: list[Any]
+    if show is None:
+        items = list(session.scalars(query))
+    else:
+        chosen = aliased(model, query.subquery())
+        rows = session.execute(ordered(show(chosen), chosen))
+        items = [dict(row._mapping) for row in rows]
+    if len(items) <= limit:
+        return Page(items, None)
+    last = items[limit - 1]
+    values = [last[name] if show else getattr(last, name) for name in listing.keys]
+    return Page(items[:limit], listing.write(values))

@@ -6,11 +6,10 @@ from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import literal, select
-from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy.orm import Session
 
 from distrib import ids
-from distrib.api.paging import Order as ListOrder
-from distrib.api.paging import Page, Query, page_rows
+from distrib.api.paging import Listing, Page, Query, read_page
 from distrib.brands.tables import Brand
 from distrib.commission.explanation import OrderNotFound
 from distrib.commission.tables import Commission, PlanVersion
@@ -33,33 +32,32 @@ def _credited(session: Session, brand_id: int, external_id: str) -> int:
 # -- orders ---------------------------------------------------------------------------------------
 
 
-def _order_query(brand_id: int) -> Query:
+def _show_orders(order: Any) -> Query:
     return (
         select(
-            Order.effective_at,
-            Order.id,
-            Order.shop,
-            Order.external_id,
-            Order.currency,
-            Order.buyer,
-            Order.referral,
-            Order.referral_code,
+            order.effective_at,
+            order.id,
+            order.shop,
+            order.external_id,
+            order.currency,
+            order.buyer,
+            order.referral,
+            order.referral_code,
             Distributor.external_id.label("distributor"),
-            Order.distributor_id,
+            order.distributor_id,
             PlanVersion.number.label("plan_version"),
-            Order.placed_at,
-            Order.recorded_at,
-            Order.available_on,
+            order.placed_at,
+            order.recorded_at,
+            order.available_on,
         )
         .outerjoin(
             Distributor,
-            (Distributor.brand_id == Order.brand_id) & (Distributor.id == Order.distributor_id),
+            (Distributor.brand_id == order.brand_id) & (Distributor.id == order.distributor_id),
         )
         .outerjoin(
             PlanVersion,
-            (PlanVersion.brand_id == Order.brand_id) & (PlanVersion.id == Order.plan_version_id),
+            (PlanVersion.brand_id == order.brand_id) & (PlanVersion.id == order.plan_version_id),
         )
-        .where(Order.brand_id == brand_id)
     )
 
 
@@ -78,23 +76,28 @@ def orders(
     limit: int,
 ) -> Page:
     """A page of orders in order of time."""
-    query = _order_query(brand_id)
+    where = [Order.brand_id == brand_id]
     if distributor is not None:
-        query = query.where(Order.distributor_id == _credited(session, brand_id, distributor))
+        where.append(Order.distributor_id == _credited(session, brand_id, distributor))
     for column, value in (
         (Order.shop, shop),
         (Order.external_id, external_id),
         (Order.buyer, buyer),
     ):
         if value is not None:
-            query = query.where(column == value)
+            where.append(column == value)
     if first is not None:
-        query = query.where(Order.effective_at >= first)
+        where.append(Order.effective_at >= first)
     if last is not None:
-        query = query.where(Order.effective_at < last)
-    order = ListOrder(f"orders {sort}", (datetime, int), descending=sort.startswith("-"))
-    keys_: list[InstrumentedAttribute[Any]] = [Order.effective_at, Order.id]
-    return page_rows(session, query, order=order, keys=keys_, cursor=cursor, limit=limit)
+        where.append(Order.effective_at < last)
+    listing = Listing(
+        f"orders {sort}",
+        {"effective_at": datetime, "id": int},
+        descending=sort.startswith("-"),
+    )
+    return read_page(
+        session, Order, listing, where=where, show=_show_orders, cursor=cursor, limit=limit
+    )
 
 
 def get_order(session: Session, *, brand_id: int, order_id: int) -> dict[str, Any]:
@@ -102,7 +105,8 @@ def get_order(session: Session, *, brand_id: int, order_id: int) -> dict[str, An
 
     :raises OrderNotFound: when the brand has none of that id.
     """
-    row = session.execute(_order_query(brand_id).where(Order.id == order_id)).one_or_none()
+    query = _show_orders(Order).where(Order.brand_id == brand_id, Order.id == order_id)
+    row = session.execute(query).one_or_none()
     if row is None:
         raise OrderNotFound(f"there is no order {ids.public('ord', order_id)}", field="order")
     return dict(row._mapping)
@@ -143,9 +147,10 @@ def order_detail(session: Session, *, brand_id: int, order_id: int) -> dict[str,
 
 # -- commissions ----------------------------------------------------------------------------------
 
-_NEWEST = ListOrder("commissions", (int, int, int), descending=True)
-_OF_ORDER = ListOrder("commissions of an order", (int, int, int))
-_BY_DAY = ListOrder("commissions of one", (date, int, int, int), descending=True)
+_KEY = {"source_id": int, "line_no": int, "level": int}
+_NEWEST = Listing("commissions", _KEY, descending=True)
+_OF_ORDER = Listing("commissions of an order", _KEY)
+_OF_ONE = Listing("commissions of one", {"earned_on": date, **_KEY}, descending=True)
 
 
 def commissions(
@@ -161,53 +166,45 @@ def commissions(
     limit: int,
 ) -> Page:
     """A page of commissions, newest first; those of one order as they came."""
-    key: list[InstrumentedAttribute[Any]] = [
-        Commission.source_id,
-        Commission.line_no,
-        Commission.level,
-    ]
-    day_first = distributor is not None
-    keys_ = [Commission.earned_on, *key] if day_first else key
-    rest = [] if day_first else [Commission.earned_on]
-    query = (
-        select(
-            *keys_,
-            *rest,
-            Commission.order_id,
-            Distributor.external_id.label("distributor"),
-            Commission.distributor_id,
-            Commission.rule_no,
-            Commission.rate_ppm,
-            Commission.base,
-            Commission.amount,
-            literal(brand.currency).label("currency"),
-        )
-        .join(
-            Distributor,
-            (Distributor.brand_id == Commission.brand_id)
-            & (Distributor.id == Commission.distributor_id),
-        )
-        .where(Commission.brand_id == brand.id)
-    )
-    if distributor is not None:
-        query = query.where(Commission.distributor_id == _credited(session, brand.id, distributor))
+    where = [Commission.brand_id == brand.id]
+    listing = _NEWEST
     if order is not None:
         refunds = select(Refund.id).where(Refund.brand_id == brand.id, Refund.order_id == order)
         # by source, which the key begins with: commission has no index on its order
-        query = query.where(Commission.source_id.in_(refunds.union_all(select(literal(order)))))
+        where.append(Commission.source_id.in_(refunds.union_all(select(literal(order)))))
+        listing = _OF_ORDER
+    if distributor is not None:
+        where.append(Commission.distributor_id == _credited(session, brand.id, distributor))
+        listing = _OF_ONE
     if level is not None:
-        query = query.where(Commission.level == level)
+        where.append(Commission.level == level)
     if first is not None:
-        query = query.where(Commission.earned_on >= first)
+        where.append(Commission.earned_on >= first)
     if last is not None:
-        query = query.where(Commission.earned_on <= last)
-    page = page_rows(
-        session,
-        query,
-        order=_BY_DAY if day_first else _NEWEST if order is None else _OF_ORDER,
-        keys=keys_,
-        cursor=cursor,
-        limit=limit,
+        where.append(Commission.earned_on <= last)
+
+    def show(commission: Any) -> Query:
+        return select(
+            commission.earned_on,
+            commission.source_id,
+            commission.line_no,
+            commission.level,
+            commission.order_id,
+            Distributor.external_id.label("distributor"),
+            commission.distributor_id,
+            commission.rule_no,
+            commission.rate_ppm,
+            commission.base,
+            commission.amount,
+            literal(brand.currency).label("currency"),
+        ).join(
+            Distributor,
+            (Distributor.brand_id == commission.brand_id)
+            & (Distributor.id == commission.distributor_id),
+        )
+
+    page = read_page(
+        session, Commission, listing, where=where, show=show, cursor=cursor, limit=limit
     )
     for item in page.items:
         refunded = item["source_id"] != item["order_id"]

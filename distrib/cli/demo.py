@@ -22,6 +22,7 @@ from distrib.cli import house
 from distrib.cli.demo_report import (
     Audit,
     Speed,
+    curl_lines,
     draw_audit,
     draw_figures,
     draw_service,
@@ -120,16 +121,14 @@ def demo(desk: Desk, serve: bool, port: int) -> None:
         draw_words(story.words),
         draw_audit(story.audit),
         draw_speed(_speed(memory, story.figures)),
-        draw_service(
-            running.address,
-            memory.key,
-            distributor=story.figures.earners[0].external_id,
-            order=story.order,
-            stop=os.environ.get("DISTRIB_STOP", "distrib stop"),
-        )
-        if running
-        else "",
     )
+    if running is not None and not desk.as_json:
+        stop = os.environ.get("DISTRIB_STOP", "distrib stop")
+        desk.show(None, draw_service(running.address, memory.key, stop=stop), "")
+        best = story.figures.earners[0].external_id
+        # not drawn: a line to paste is never cut
+        for line in curl_lines(running.address, memory.key, distributor=best, order=story.order):
+            click.echo(line)
     if story.audit.findings:
         click.get_current_context().exit(1)
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rich.console import Group, RenderableType
-from rich.padding import Padding
 from rich.rule import Rule
+from rich.table import Table
 from rich.text import Text
 
 from distrib import clock
@@ -129,6 +129,7 @@ def _cost(figures: Figures) -> Group:
 def _whereabouts(figures: Figures) -> Group:
     currency, totals = figures.brand.currency, figures.totals
     left = figures.open
+    together = sum(amount for kind, amount in totals.items() if kind >= AccountKind.HELD)
 
     def row(name: str, kind: AccountKind, words: str) -> tuple[str, str, str]:
         return (name, format_amount(totals.get(kind, 0), currency), words)
@@ -155,13 +156,10 @@ def _whereabouts(figures: Figures) -> Group:
                 row("reserved", AccountKind.RESERVED, "in a batch that is not paid yet"),
                 row("paid", AccountKind.PAID, "confirmed payouts"),
                 row("reversed", AccountKind.CLAWED_BACK, "went back because of refunds"),
-                row(
-                    "in all",
-                    AccountKind.COMMISSION_EXPENSE,
-                    "the brand's expense: debits and credits balance",
-                ),
             ],
         ),
+        f"Together {in_words(together, currency)}; the brand's expense account says"
+        f" {in_words(-totals.get(AccountKind.COMMISSION_EXPENSE, 0), currency)}.",
     )
 
 
@@ -170,7 +168,7 @@ def _earners(figures: Figures) -> Group:
     return _section(
         "Who earns most",
         table(
-            f"distributor|name|>directly below|>earned ({currency})|>paid|>available|>pending",
+            f"distributor|name|>directly below|>earned net ({currency})|>paid|>available|>pending",
             (
                 (
                     each.external_id,
@@ -212,13 +210,12 @@ def _batches(figures: Figures) -> Group:
     return _section(
         "Settlement batches",
         table(
-            f">no|cutoff|drawn up|approved by|>payouts|>total ({brand.currency})|state|paid",
+            f">no|cutoff|drawn up|>payouts|>total ({brand.currency})|state|paid",
             (
                 (
                     batch.number,
                     batch.cutoff,
                     local(batch.created_at, brand.time_zone),
-                    batch.approved_by,
                     batch.payouts,
                     format_amount(batch.total, brand.currency),
                     batch.state,
@@ -233,7 +230,10 @@ def _batches(figures: Figures) -> Group:
 
 def draw_words(words: Sequence[str]) -> Group:
     """One commission, explained."""
-    return _section("One commission, explained", *(Text(f"• {each}") for each in words))
+    listed = Table.grid(padding=(0, 1, 0, 0))
+    for each in words:
+        listed.add_row("•", each)
+    return _section("One commission, explained", listed)
 
 
 def draw_audit(audit: Audit) -> Group:
@@ -283,16 +283,8 @@ def draw_speed(speed: Speed) -> Group:
     )
 
 
-def draw_service(address: str, key: str, *, distributor: str, order: str, stop: str) -> Group:
-    """Where the API answers, and lines to paste."""
-    ask = f"curl -s -H {shlex.quote(f'Authorization: Bearer {key}')} {address}/api/v1"
-    lines = [
-        f"{ask}/brand",
-        f"{ask}/distributors/{distributor}/statement",
-        f"{ask}/distributors/{distributor}/upline",
-        f"{ask}/orders/{order}/explanation",
-        f"{ask}/settlement/batches",
-    ]
+def draw_service(address: str, key: str, *, stop: str) -> Group:
+    """Where the API answers."""
     return _section(
         "The API is running",
         facts(
@@ -303,6 +295,16 @@ def draw_service(address: str, key: str, *, distributor: str, order: str, stop: 
                 ("stop it", stop),
             ]
         ),
-        "",
-        *(Padding(Text(line, no_wrap=True, overflow="ignore"), 0) for line in lines),
     )
+
+
+def curl_lines(address: str, key: str, *, distributor: str, order: str) -> list[str]:
+    """Questions for the API, to paste into a shell."""
+    ask = f"curl -s -H {shlex.quote(f'Authorization: Bearer {key}')} {address}/api/v1"
+    return [
+        f"{ask}/brand",
+        f"{ask}/distributors/{distributor}/statement",
+        f"{ask}/distributors/{distributor}/upline",
+        f"{ask}/orders/{order}/explanation",
+        f"{ask}/settlement/batches",
+    ]

@@ -180,7 +180,9 @@ _status_command("reactivate", service.reactivate_distributor, "active again", "E
 @distributors.command("list")
 @click.option("--starting-with", metavar="TEXT", help="How the external id or name begins.")
 @click.option("--sponsor", metavar="EXTERNAL_ID", help="Only those directly under this one.")
-@click.option("--status", type=click.Choice(list(DistributorStatus)), help="Only these.")
+@click.option(
+    "--status", type=click.Choice([each.value for each in DistributorStatus]), help="Only these."
+)
 @click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True)
 @with_brand
 def list_(

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
@@ -47,7 +48,9 @@ def _plain(value: Any) -> Any:
         return value.isoformat()
     if isinstance(value, bytes | memoryview):
         return bytes(value).hex()
-    if isinstance(value, Path):
+    if isinstance(value, Decimal) and value == int(value):
+        return int(value)
+    if isinstance(value, Path | Decimal):
         return str(value)
     raise TypeError(f"{type(value).__name__} has no JSON form")
 

@@ -299,7 +299,7 @@ def wait_for_batch(
                 select(jobs.Job.error).where(
                     jobs.Job.brand_id == brand.id,
                     jobs.Job.state == jobs.JobState.FAILED,
-                    jobs.Job.args["batch"].as_integer() == batch.id,
+                    jobs.Job.args["batch"].as_string() == str(batch.id),
                 )
             )
         yield batch, paid

@@ -64,11 +64,11 @@ class Money:
     """
 
     currency: str
-    file: Decimal = field(default_factory=Decimal)
-    sales: Decimal = field(default_factory=Decimal)
-    refunds: Decimal = field(default_factory=Decimal)
-    duplicate: Decimal = field(default_factory=Decimal)
-    rejected: Decimal = field(default_factory=Decimal)
+    file: Decimal
+    sales: Decimal
+    refunds: Decimal
+    duplicate: Decimal
+    rejected: Decimal
 
 
 @dataclass
@@ -165,7 +165,8 @@ class _Run:
         self._database = database
         self._brand = brand
         self._files = files
-        self._report = ImportReport(len(files.files), Money(brand.currency))
+        nothing = [files.values.major(0)] * 5
+        self._report = ImportReport(len(files.files), Money(brand.currency, *nothing))
 
     def reject(self, row: Rejected) -> None:
         self.rejected.append(row)

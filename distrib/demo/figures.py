@@ -171,9 +171,9 @@ _WORTH_EXPLAINING = text(
     FROM commission c
     JOIN order_line l ON l.brand_id = c.brand_id AND l.order_id = c.order_id
          AND l.line_no = c.line_no
-    WHERE c.brand_id = :brand_id AND c.source_id = c.order_id AND c.level = 2 AND c.rule_no > 1
+    WHERE c.brand_id = :brand_id AND c.source_id = c.order_id AND c.level = 3 AND c.rule_no > 1
       AND l.discount > 0 AND l.quantity > 1 AND c.base * c.rate_ppm % 1000000 <> 0
-    ORDER BY c.source_id LIMIT 1
+    ORDER BY c.source_id DESC LIMIT 1
     """
 )
 

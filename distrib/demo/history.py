@@ -50,12 +50,12 @@ class Pace:
     batches: list[float] = field(default_factory=list)
 
 
-def found_brand(session: Session, *, start: date) -> Brand:
+def found_brand(session: Session, *, start: date, slug: str = shop.SLUG) -> Brand:
     """Create the demo's brand as of the day on which it opens."""
     with clock.travel(midnight(start)):
         return create_brand(
             session,
-            slug=shop.SLUG,
+            slug=slug,
             name=shop.NAME,
             currency=shop.CURRENCY,
             time_zone=shop.TIME_ZONE,

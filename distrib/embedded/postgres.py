@@ -49,7 +49,7 @@ def program(home: Home, layout: Layout) -> Program:
     command = [str(home.postgres_bin / "postgres"), "-D", str(data)]
     for name, value in settings.items():
         command += ["-c", f"{name}={value}"]
-    command += shlex.split(os.environ.get("DISTRIB_EMBEDDED_PG_OPTIONS", ""))
+    command += _options()
     return Program(
         name="postgres",
         executable="postgres",
@@ -62,6 +62,11 @@ def program(home: Home, layout: Layout) -> Program:
         prepare=lambda lock: _prepare(home, layout, lock),
         ping=lambda: _ping(home.sockets),
     )
+
+
+def _options() -> list[str]:
+    """What the environment adds; the later of two settings counts."""
+    return shlex.split(os.environ.get("DISTRIB_EMBEDDED_PG_OPTIONS", ""))
 
 
 def url(home: Home) -> str:
@@ -112,6 +117,8 @@ def _make_cluster(data: Path, home: Home, layout: Layout, lock: int) -> int:
     command = [str(home.postgres_bin / "initdb"), "-D", str(draft), "-U", NAME, "-E", "UTF8"]
     command += ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
     command += ["--auth-local=trust", "--auth-host=reject", "--no-instructions"]
+    if "fsync=off" in _options():
+        command.append("--no-sync")
     with layout.log("postgres").open("ab") as log:
         code = spawn(command, home, lock, log, death=signal.SIGKILL).wait()
     if code == 0:
@@ -132,7 +139,7 @@ def _ping(sockets: Path) -> str | None:
                 with suppress(psycopg.errors.DuplicateDatabase):
                     connection.execute(f"CREATE DATABASE {NAME}")
             return connection.info.parameter_status("server_version")
-    except psycopg.OperationalError:
+    except psycopg.Error:
         return None
 
 

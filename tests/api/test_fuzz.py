@@ -20,7 +20,9 @@ _numbers = st.one_of(
     st.integers(), st.integers(-2, 3), st.sampled_from([2**31, 2**63, 9 * 10**12, 10**40])
 )
 _json = st.recursive(
-    st.one_of(st.none(), st.booleans(), _numbers, st.floats(allow_nan=False), _words),
+    st.one_of(
+        st.none(), st.booleans(), _numbers, st.floats(allow_nan=False, allow_infinity=False), _words
+    ),
     lambda inner: st.one_of(
         st.lists(inner, max_size=3), st.dictionaries(_words, inner, max_size=3)
     ),

@@ -11,9 +11,11 @@ import pytest
 from sqlalchemy import func, select
 from werkzeug.test import TestResponse
 
+from distrib import clock, jobs
 from distrib.api.idempotency import HEADER, REPLAYED
 from distrib.api.tables import IdempotencyKey
 from distrib.brands.tables import Brand
+from distrib.config import Settings
 from distrib.db import Database
 from tests import factories
 from tests.api.conftest import NOW, Caller, make_caller, order, refund
@@ -53,7 +55,7 @@ def test_a_repeat_gets_the_first_answer(shop: Caller, path: str, body: Any) -> N
     assert (again.status_code, again.data) == (first.status_code, first.data)
 
 
-def test_batch_steps_happen_once(shop: Caller) -> None:
+def test_batch_steps_happen_once(shop: Caller, db: Database, settings: Settings) -> None:
     shop.post(201, "/orders", order())
     later = shop.at(NOW + factories.days(20))
     made = later.post(201, "/settlement/batches", {}, key="draw")
@@ -63,6 +65,8 @@ def test_batch_steps_happen_once(shop: Caller) -> None:
         first = later.post(status, path, body, key=verb)
         assert later.post(status, path, body, key=verb) == first
         later.send(409, "POST", path, body)
+    with clock.travel(later.now):
+        assert jobs.run_all(db, settings) == 2  # one chunk, and the closing
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
-from math import floor
 from typing import Any
 
 import numpy as np
@@ -14,47 +12,7 @@ from hypothesis import strategies as st
 from distrib.commission.engine import Lines, Result, compute
 from distrib.commission.plan import Plan, read_plan
 from distrib.money import MAX_AMOUNT, PPM, Rounding, format_rate
-
-Row = tuple[int, list[int], list[int]]
-"""What a line pays: rule, rates, amounts."""
-
-# -- the oracle: nothing in it comes from the engine ----------------------------------------------
-
-
-def oracle_round(exact: Fraction, rounding: str) -> int:
-    """Round a fraction as the words say."""
-    whole, rest = floor(exact), exact - floor(exact)
-    half = Fraction(1, 2)
-    if rounding == "down" or rest < half:
-        return whole
-    if rest > half or rounding == "half_up":
-        return whole + 1
-    return whole + whole % 2  # exactly half, to the even neighbour
-
-
-def oracle_line(
-    document: dict[str, Any], sku: str, category: str | None, base: int, upline: tuple[int, ...]
-) -> Row:
-    """What one line pays, straight from the document."""
-
-    def matches(rule: dict[str, Any], kind: str, value: str | None) -> bool:
-        return value is not None and value in rule.get("match", {}).get(kind, [])
-
-    numbered = list(enumerate(document["rules"], 1))
-    tiers = (
-        [(no, rule) for no, rule in numbered if matches(rule, "sku", sku)],
-        [(no, rule) for no, rule in numbered if matches(rule, "category", category)],
-        [(no, rule) for no, rule in numbered if not rule.get("match")],
-    )
-    no, rule = next((found[0] for found in tiers if found), (0, {"rates": []}))
-    shares = [Fraction(rate.rstrip("%")) / 100 for rate in rule["rates"]]
-    shares += [Fraction(0)] * (3 - len(shares))
-    amounts = [
-        oracle_round(base * share, document["rounding"]) if member else 0
-        for share, member in zip(shares, upline, strict=True)
-    ]
-    return no, [int(share * PPM) for share in shares], amounts
-
+from tests.commission.oracle import Row, price_line
 
 # -- random plans, lines and uplines --------------------------------------------------------------
 
@@ -139,7 +97,7 @@ def rows(result: Result) -> list[Row]:
 def test_the_engine_says_what_the_oracle_says(document: dict[str, Any], orders: Orders) -> None:
     plan = read_plan(document, levels=3)
     assert rows(engine(plan, orders)) == [
-        oracle_line(document, sku, category, base, upline)
+        price_line(document, sku, category, base, upline)
         for upline, lines in orders
         for sku, category, base in lines
     ]

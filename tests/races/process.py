@@ -41,15 +41,16 @@ SETTLE = "test_settle"
 class Plug:
     """Where the plug is pulled, and on whom. It is pulled once: whoever makes the file does it.
 
-    :param victim: ``horse`` is the process that does the job, ``worker`` that and its parent,
-        ``parent`` leaves the one that does the job alive without it, and late by ``pause``.
-    :param file: made when it is pulled, and locked for as long as that process lives.
+    :param victim: ``horse`` is the process that does the job, ``worker`` that and its parent;
+        ``parent`` dies alone, and who does the job stands still until :meth:`wake`; ``nobody``
+        dies, and the job takes a second longer.
+    :param file: made when it is pulled; holds the number of the process that did it, and is locked
+        for as long as that lives.
     """
 
     point: str
     victim: str
     file: str
-    pause: float = 0.0
 
     def pass_by(self, name: str) -> None:
         """What :func:`distrib.faults.point` calls."""
@@ -60,25 +61,40 @@ class Plug:
         except FileExistsError:
             return
         fcntl.flock(file, fcntl.LOCK_EX)
+        os.write(file, f"{os.getpid()}\n".encode())
         if self.victim in ("worker", "parent"):
             os.kill(os.getppid(), signal.SIGKILL)
-        if self.victim in ("worker", "horse"):
-            os.kill(os.getpid(), signal.SIGKILL)
-        time.sleep(self.pause)
+        if self.victim == "nobody":
+            time.sleep(1)
+        else:
+            os.kill(os.getpid(), signal.SIGSTOP if self.victim == "parent" else signal.SIGKILL)
 
     def pulled(self) -> bool:
         """Whether it has been pulled."""
-        return Path(self.file).exists()
+        path = Path(self.file)
+        return path.exists() and path.read_text().endswith("\n")
+
+    def wake(self) -> None:
+        """Let who stands still go on, if it lives."""
+        self._send(signal.SIGCONT)
+
+    def clean_up(self) -> None:
+        """Kill who was left behind, if it lives."""
+        self._send(signal.SIGKILL)
+
+    def _send(self, number: signal.Signals) -> None:
+        if self.pulled() and not self.over():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(Path(self.file).read_text()), number)
 
     def over(self) -> bool:
         """Whether it has been pulled, and the process that did it is gone."""
-        with (
-            contextlib.suppress(FileNotFoundError, BlockingIOError),
-            Path(self.file).open() as file,
-        ):
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        return False
+        gone = False
+        with contextlib.suppress(FileNotFoundError, BlockingIOError):
+            with Path(self.file).open() as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            gone = True
+        return gone
 
 
 @jobs.handler(SETTLE)

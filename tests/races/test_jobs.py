@@ -11,17 +11,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
+from sqlalchemy.exc import DBAPIError
 
 from distrib import clock, faults, jobs
 from distrib.brands.tables import Brand
 from distrib.config import Settings
-from distrib.db import Database
+from distrib.db import Database, make_engine
 from distrib.settlement.batch import approve_batch, draw_up_batch, mature_for_batch
 from distrib.settlement.paying import run_batch
 from tests.races.world import (
     background,
     days_ago,
+    do_jobs,
+    due_jobs,
     findings,
     never_wait,
     order,
@@ -144,15 +148,20 @@ def test_a_claim_never_waits_for_who_holds_the_job(db: Database, shop: Brand) ->
         assert jobs.claim(session, job_id, lease_seconds=60) is not None
 
 
+POINTS = [
+    "pay_chunk.claimed",
+    "pay_chunk.attempts_committed",
+    "pay_chunk.provider_called",
+    "pay_chunk.before_commit",
+    "pay_chunk.done",
+    "bank_file.joined",
+    "close_batch.file_written",
+]
+
+
+# who stands still at the other two holds the job's row, or has ended the job
 @pytest.mark.parametrize(
-    "point",
-    [
-        "pay_chunk.claimed",
-        "pay_chunk.attempts_committed",
-        "pay_chunk.provider_called",
-        "bank_file.joined",
-        "close_batch.file_written",
-    ],
+    "point", [each for each in POINTS if each not in ("pay_chunk.before_commit", "pay_chunk.done")]
 )
 def test_a_slow_worker_whose_job_another_has_done_writes_nothing(
     db: Database, shop: Brand, settings: Settings, point: str
@@ -162,14 +171,13 @@ def test_a_slow_worker_whose_job_another_has_done_writes_nothing(
     job_ids = _approved(db, shop)
     if not point.startswith("pay_chunk"):
         jobs.run(db, settings, job_ids[0])
-        with db.transaction() as session:
-            job_ids = jobs.due(session)
+        job_ids = due_jobs(db, shop)
     with _pause_at(point) as pause:
         slow = background(partial(jobs.run, db, settings, job_ids[0]))
         assert pause.reached.wait(10)
         _expire_lease(db, job_ids[0])
         assert jobs.run(db, settings, job_ids[0])
-        jobs.run_all(db, settings)
+        do_jobs(db, settings, shop)
         before = _everything(db, shop, settings.data_dir)
         pause.go_on()
         assert slow() is False  # LeaseLost, which is no failure of the job
@@ -198,7 +206,7 @@ def test_a_slow_worker_goes_on_while_another_is_at_the_same_job(
             assert findings(db, shop) == []
             second.go_on()
             assert taking_over() is True
-    jobs.run_all(db, settings)
+    do_jobs(db, settings, shop)
     assert findings(db, shop) == []
 
 
@@ -213,6 +221,49 @@ def _everything(db: Database, brand: Brand, data_dir: Path) -> list[object]:
     return [*found, [(str(path), path.read_bytes()) for path in files]]
 
 
+@pytest.mark.parametrize("point", POINTS)
+def test_the_database_ends_the_connections_of_a_worker(
+    db: Database, shop: Brand, settings: Settings, point: str
+) -> None:
+    """All of them, once, at ``point``. The worker says so, and the next to come ends the job."""
+    name = f"races-{shop.id}"
+    separator = "&" if "?" in settings.database_url else "?"
+    url = f"{settings.database_url}{separator}application_name={name}"
+    own = Database(make_engine(url, pool_size=2))
+    _approved(db, shop)
+    passed: list[str] = []
+
+    def end_connections(at: str) -> None:
+        if at == point and not passed:
+            passed.append(at)
+            ends = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+            rows(db, f"{ends} WHERE application_name = :name", name=name)
+
+    def due() -> list[int]:
+        # at once: neither the pause after an error nor the lease is waited for
+        found = rows(
+            db, "SELECT id FROM job WHERE brand_id = :b AND state = 'ready' ORDER BY id", b=shop.id
+        )
+        return [job_id for (job_id,) in found]
+
+    faults.hook = end_connections
+    try:
+        while ready := due():
+            try:
+                jobs.run(own, settings, ready[0])
+            except (psycopg.OperationalError, DBAPIError):
+                with db.transaction() as session:
+                    session.get_one(jobs.Job, ready[0]).lease_until = None
+    finally:
+        faults.hook = None
+        own.engine.dispose()
+    assert passed == [point]
+    assert value(db, "SELECT state FROM settlement_batch WHERE brand_id = :b", b=shop.id) == (
+        "settled"
+    )
+    assert findings(db, shop) == []
+
+
 def test_a_queue_that_is_away_delays_and_breaks_nothing(
     db: Database, shop: Brand, settings: Settings, tmp_path: Path
 ) -> None:
@@ -221,9 +272,8 @@ def test_a_queue_that_is_away_delays_and_breaks_nothing(
     dead = replace(settings, redis_url=f"unix://{tmp_path}/nobody.sock")
     away = Database(db.engine, jobs.Waker(dead))
     (job_id,) = _approved(away, shop)
-    with db.transaction() as session:
-        assert job_id in jobs.due(session)
-    assert jobs.run_all(db, settings) >= 2
+    assert due_jobs(db, shop) == [job_id]
+    assert do_jobs(db, settings, shop) >= 2
     assert findings(db, shop) == []
 
 
@@ -242,9 +292,7 @@ def test_a_provider_slower_than_the_lease_is_waited_for(
     def work() -> int:
         calls = 0
         while not stop.is_set():
-            with db.transaction() as session:
-                due = job_id in jobs.due(session)
-            calls += due and jobs.run(db, short, job_id)
+            calls += sum(jobs.run(db, short, each) for each in due_jobs(db, shop))
             stop.wait(0.05)
         return calls
 

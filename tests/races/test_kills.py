@@ -9,7 +9,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -30,7 +30,16 @@ from distrib.db import Database
 from distrib.money import parse_amount
 from tests.races import process
 from tests.races.process import Nest, Plug
-from tests.races.world import days_ago, findings, meanwhile, order, rows, take, wait_until
+from tests.races.world import (
+    days_ago,
+    due_jobs,
+    findings,
+    meanwhile,
+    order,
+    rows,
+    take,
+    wait_until,
+)
 
 LEASE = 2
 
@@ -51,7 +60,6 @@ class World:
         self.db, self.brand, self.settings, self.nest = db, brand, settings, nest
         self.waker = jobs.Waker(settings)
         self.log = tmp_path / "workers.log"
-        self.marker = tmp_path / "pulled"
 
     def rows(self, query: str) -> list[Any]:
         """What a query over the brand selects."""
@@ -65,12 +73,8 @@ class World:
             )
 
     def sweep(self) -> None:
-        """What the sweeper does for jobs. It looks at this brand only: another test's leftovers
-        are not ours."""
-        with self.db.transaction() as session:
-            due = set(jobs.due(session))
-        mine = self.rows("SELECT id FROM job WHERE brand_id = :b")
-        self.waker([job_id for (job_id,) in mine if job_id in due])
+        """What the sweeper does for jobs."""
+        self.waker(due_jobs(self.db, self.brand))
         time.sleep(0.2)
 
     def settled(self) -> bool:
@@ -145,16 +149,33 @@ def world(
         )
 
 
+Plugs = Callable[[str, str], Plug]
+
+
+@pytest.fixture
+def plugs(tmp_path: Path) -> Iterator[Plugs]:
+    """Makes plugs; in the end nobody is left standing still."""
+    made: list[Plug] = []
+
+    def make(point: str, victim: str) -> Plug:
+        made.append(Plug(point, victim, str(tmp_path / f"pulled-{len(made)}")))
+        return made[-1]
+
+    yield make
+    for plug in made:
+        plug.clean_up()
+
+
 def test_there_are_points_to_pull_the_plug_at() -> None:
     assert len(POINTS) == len(set(POINTS)) >= 9
 
 
 @pytest.mark.parametrize("point,victim", list(product(POINTS, VICTIMS)))
-def test_a_worker_is_killed(world: World, point: str, victim: str) -> None:
+def test_a_worker_is_killed(world: World, plugs: Plugs, point: str, victim: str) -> None:
     """The first to come to ``point`` is killed there: the process that does the job, or with its
-    parent; or the parent alone, and then what it leaves behind goes on when its lease is over.
-    Another worker ends what was begun."""
-    plug = Plug(point, victim, str(world.marker), pause=1.5 * LEASE)
+    parent; or the parent dies alone, and what it leaves behind stands still until its lease is
+    over, and then goes on. Another worker ends what was begun."""
+    plug = plugs(point, victim)
     with world.nest.worker(world.settings, world.log, plug), meanwhile(world.sweep):
         world.start()
         wait_until(plug.pulled, f"somebody at {point}")
@@ -162,6 +183,13 @@ def test_a_worker_is_killed(world: World, point: str, victim: str) -> None:
             wait_until(plug.over, "the end of the victim")
         requests, handed_over = world.requests(), world.handed_over()
         with world.nest.worker(world.settings, world.log):
+            if victim == "parent":
+                # who stands still in a transaction keeps its job until it goes on
+                lease_is_over = time.monotonic() + 1.5 * LEASE
+                wait_until(
+                    lambda: world.settled() or time.monotonic() > lease_is_over, "the lease ends"
+                )
+                plug.wake()
             world.wait_until_settled()
             wait_until(plug.over, "the end of who was left behind")
     world.check(requests, handed_over)
@@ -245,9 +273,9 @@ def test_the_queue_is_emptied_again_and_again(world: World, socket: Path) -> Non
     world.check({}, set())
 
 
-def test_the_queue_dies_in_the_middle(world: World, socket: Path) -> None:
+def test_the_queue_dies_in_the_middle(world: World, plugs: Plugs, socket: Path) -> None:
     """Redis is killed while a job is being done, and comes back with nothing."""
-    plug = Plug("pay_chunk.provider_called", "nobody", str(world.marker), pause=0.5)
+    plug = plugs("pay_chunk.provider_called", "nobody")
     with _valkey(socket) as first:
         _with_queue(world, socket).start()
         with world.nest.worker(world.settings, world.log, plug):

@@ -12,16 +12,17 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import text
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
-from distrib import clock, ids
+from distrib import clock, ids, jobs
 from distrib.brands.tables import Brand
 from distrib.bulk import write_rows
 from distrib.commission.intake import take_orders
 from distrib.commission.outcome import Outcome
 from distrib.commission.refunds import take_refunds
 from distrib.commission.service import publish_plan
+from distrib.config import Settings
 from distrib.db import Database, cursor
 from distrib.ledger.chart import AccountKind
 from distrib.ledger.service import read_balances
@@ -141,6 +142,25 @@ def take(db: Database, brand: Brand, *orders: OrderIn) -> list[Outcome]:
 def give_back(db: Database, brand: Brand, *refunds: RefundIn) -> list[Outcome]:
     """Take refunds in a transaction of their own, as the API does."""
     return db.run(lambda session: take_refunds(session, brand=brand, refunds=refunds))
+
+
+def due_jobs(db: Database, brand: Brand) -> list[int]:
+    """The brand's jobs that are due. (Others in this database may be another test's leftovers.)"""
+    with db.transaction() as session:
+        due = jobs.due(session)
+        mine = set(session.scalars(select(jobs.Job.id).where(jobs.Job.brand_id == brand.id)))
+    return [job_id for job_id in due if job_id in mine]
+
+
+def do_jobs(db: Database, settings: Settings, brand: Brand) -> int:
+    """Do the brand's jobs, one after the other, until none is due; how many were done."""
+    done = 0
+    while due := due_jobs(db, brand):
+        progress = sum(jobs.run(db, settings, job_id) for job_id in due)
+        if not progress:
+            return done
+        done += progress
+    return done
 
 
 # -- many things at once --------------------------------------------------------------------------

@@ -87,7 +87,7 @@ def test_random_moves_and_enrolments_leave_a_forest(db: Database, brand: Brand) 
 
     outcomes = together(*map(work, range(8)))
     assert not errors(outcomes)
-    assert sum(each for each in outcomes if isinstance(each, int)) > 30
+    assert sum(each for each in outcomes if isinstance(each, int)) > 10
     assert not findings(db, brand)
 
 

@@ -13,13 +13,13 @@ from distrib.errors import InvalidInput
 from distrib.money import allocate, format_amount
 from distrib.orders.document import LineIn, OrderIn
 from distrib.orders.sources.cells import (
-    Cells,
     Head,
     Layout,
     RefundLine,
-    SaleLine,
+    Unusable,
     reason_of,
 )
+from distrib.orders.sources.columns import Cells
 from distrib.orders.sources.mapping import Mapping
 from distrib.orders.sources.values import Values
 
@@ -83,7 +83,7 @@ class Cancellation:
     repeats: list[CancelledRow]
 
 
-_Line = tuple[At, Head, SaleLine]
+_Line = tuple[At, Head, LineIn, int]  # the last is its money in minor units
 
 
 class _Refused(Exception):
@@ -108,17 +108,17 @@ class Assembler:
         found: list[Sale | Rejected] = []
         for (file, line, _, cells), head in zip(rows, self._heads(rows), strict=True):
             said = self.layouts[file].sale(cells)
-            if said.line is None:
+            if isinstance(said, Unusable):
                 reason = head if isinstance(head, str) else said.reason
                 found.append(Rejected((file, line), reason, said.money))
             elif isinstance(head, str):
-                found.append(Rejected((file, line), head, self.values.major(said.minor)))
+                found.append(Rejected((file, line), head, self.values.major(said[1])))
             else:
-                kept.append(((file, line), head, said))
+                kept.append(((file, line), head, *said))
         again: list[_Line] = []
         if rows[0][0] != rows[-1][0]:
             kept, again, clashing = _copies(
-                [(each[0][0], (each[1].placed_at, each[2].line), each) for each in kept]
+                [(each[0][0], (each[1].placed_at, each[2]), each) for each in kept]
             )
             found += [self._refuse(each, self._clash(kept[0][0])) for each in clashing]
         if kept:
@@ -128,13 +128,13 @@ class Assembler:
                 found += [self._refuse(each, str(refused)) for each in (*kept, *again)]
             else:
                 copies = 1 + len(again) // len(kept)
-                repeats = [at for at, _, _ in again]
-                found.append(Sale(order, [at for at, _, _ in kept], repeats, copies * minor))
+                repeats = [each[0] for each in again]
+                found.append(Sale(order, [each[0] for each in kept], repeats, copies * minor))
         return found
 
     def _refuse(self, line: _Line, reason: str) -> Rejected:
-        at, _, said = line
-        return Rejected(at, reason, self.values.major(said.minor))
+        at, _, _, minor = line
+        return Rejected(at, reason, self.values.major(minor))
 
     def _clash(self, first: At) -> str:
         return f"order: some of its rows stand in {self.names[first[0]]} too, some do not"
@@ -147,8 +147,8 @@ class Assembler:
         if spoilt and self.mapping.whole_orders:
             raise _Refused("order: it is taken whole or not at all, and a row of it is refused")
         head = kept[0][1]
-        lines = [said.line for _, _, said in kept if said.line is not None]
-        minor = sum([said.minor for _, _, said in kept])
+        lines = [each[2] for each in kept]
+        minor = sum([each[3] for each in kept])
         if head.subtotal is not None:
             discount = sum(line.net for line in lines) - head.subtotal
             lines = self._discounted(lines, discount)
@@ -156,7 +156,7 @@ class Assembler:
         order = OrderIn(
             shop=self.mapping.shop,
             external_id=number,
-            placed_at=min([each.placed_at for _, each, _ in kept]),
+            placed_at=min([each[1].placed_at for each in kept]),
             currency=self.values.currency,
             lines=tuple(lines),
             buyer=head.buyer,
@@ -217,7 +217,7 @@ class Assembler:
     def _heads(self, rows: list[Row]) -> list[Head | str]:
         """The head of each row, or why the row cannot be used."""
         file, _, same, _ = rows[0]
-        if all(row[2] == same and row[0] == file for row in rows):
+        if len(rows) == 1 or all(row[2] == same and row[0] == file for row in rows):
             return [self._head(file, same)] * len(rows)
         cells = _filled(rows) if self.mapping.inherit else [row[2] for row in rows]
         heads: list[Head | str] = []

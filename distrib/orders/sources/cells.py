@@ -1,6 +1,6 @@
 """From the cells of a row to what they say, under a mapping. Pure.
 
-What a file repeats is read once: a line's cells are looked up before they are parsed.
+What a file repeats is read once: fields, and whole lines, are looked up before they are parsed.
 """
 
 from __future__ import annotations
@@ -9,21 +9,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from operator import itemgetter
 
 from distrib.errors import InvalidInput
 from distrib.money import MAX_AMOUNT
 from distrib.orders.document import LineIn, OrderIn, check_order
-from distrib.orders.sources.mapping import HEAD_FIELDS, LINE_FIELDS, Field, Mapping
+from distrib.orders.sources.columns import CACHED, Cells, Part
+from distrib.orders.sources.mapping import HEAD_FIELDS, LINE_FIELDS, Mapping
 from distrib.orders.sources.values import EARLIEST, EXACT, Values
-
-Cells = tuple[str, ...]
 
 OUTCOME = ("file", "line", "reason")
 """Columns that a rejects file begins with; ignored in what is read, so that a rejects file can be
 corrected and imported as it is."""
 
-_CACHED = 100_000
+_PLAIN = 200  # letters of a name that need no closer look
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,18 +35,19 @@ class Head:
     subtotal: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class SaleLine:
-    """What a row says of its line: the line and its money, or why it cannot be used.
+Worth = tuple[LineIn, int]
+"""A line, and its quantity × unit price − discount + shipping + tax in minor units."""
 
-    :param minor: quantity × unit price − discount + shipping + tax, in minor units.
-    :param money: the same in major units for a row that cannot be used, None if it says none.
+
+@dataclass(frozen=True, slots=True)
+class Unusable:
+    """Why a line cannot be used.
+
+    :param money: what the row says of money, in major units; None if it says nothing readable.
     """
 
-    line: LineIn | None
-    minor: int = 0
-    reason: str = ""
-    money: Decimal | None = None
+    reason: str
+    money: Decimal | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,43 +72,18 @@ def reason_of(error: InvalidInput) -> str:
     return error.detail if error.field is None else f"{error.field}: {error.detail}"
 
 
-class _Part:
-    """Some of a row's columns, taken out of it in one step."""
+def _name(text: str, _: str) -> str | None:
+    return text or None
 
-    def __init__(self) -> None:
-        self.columns: list[int] = []
-        self.fields: dict[str, tuple[Field, tuple[int, ...], dict[Cells, str]]] = {}
 
-    def add(self, name: str, field: Field, columns: Sequence[int]) -> None:
-        # a column that feeds two fields is taken out once
-        self.columns += [column for column in columns if column not in self.columns]
-        places = tuple(self.columns.index(column) for column in columns)
-        self.fields[name] = (field, places, {})
+def _text(text: str, _: str) -> str:
+    return text
 
-    def getter(self) -> Callable[[list[str]], Cells]:
-        # an itemgetter of one item would not return a tuple
-        columns = self.columns if len(self.columns) > 1 else [*self.columns, 0, 0]
-        return itemgetter(*columns)
 
-    def text(self, name: str, cells: Sequence[str]) -> str:
-        """The text of a field, empty where there is none.
-
-        :raises InvalidInput: naming the field.
-        """
-        if name not in self.fields:
-            return ""
-        field, places, known = self.fields[name]
-        own = tuple([cells[i] for i in places])
-        text = known.get(own)
-        if text is None:
-            try:
-                text = field.text(own)
-            except InvalidInput as error:
-                raise InvalidInput(error.detail, field=name) from None
-            if len(known) >= _CACHED:
-                known.clear()
-            known[own] = text
-        return text
+def _needed(text: str, field: str) -> str:
+    if not text:
+        raise InvalidInput("must not be empty", field=field)
+    return text
 
 
 class Layout:
@@ -126,96 +100,105 @@ class Layout:
         self.width = len(header)
         self._mapping = mapping
         self._values = values
-        self._names = [name.strip().casefold() for name in header]
+        names = list(header)
         if self.header[: len(OUTCOME)] == OUTCOME:
-            self._names[: len(OUTCOME)] = [""] * len(OUTCOME)
-        self._row, self._head, self._line = _Part(), _Part(), _Part()
-        self._place(self._row, "order", mapping.columns["order"])
-        for part, names in ((self._head, HEAD_FIELDS), (self._line, LINE_FIELDS)):
-            for name in names:
+            names[: len(OUTCOME)] = [""] * len(OUTCOME)
+        row, head, line = Part(names), Part(names), Part(names)
+        row.add("order", mapping.columns["order"])
+        self.order_at = row.columns[0]
+        for part, wanted in ((head, HEAD_FIELDS), (line, LINE_FIELDS)):
+            for name in wanted:
                 if name in mapping.columns:
-                    self._place(part, name, mapping.columns[name])
+                    part.add(name, mapping.columns[name])
         for n, refusal in enumerate(mapping.refusals):
-            self._place(self._head, f"refuse[{n}]", refusal.field)
-        self._place_refunds()
-        self.order_at = self._row.columns[0]
-        self.head_cells = self._head.getter()
-        self.line_cells = self._line.getter()
-        self._row_cells = self._row.getter()
-        self._telling_cells = self._telling.getter()
-        self._lines: dict[Cells, SaleLine] = {}
+            head.add(f"refuse[{n}]", refusal.field)
+        self._add_refunds(row, line)
+        self.head_cells, self.line_cells, self._row_cells = head.take(), line.take(), row.take()
+        self._order = row.reader("order", _needed, once=True)
+        self._refund = row.reader("refund", _needed) if "refund" in row.fields else self._order
+        self._read_head(head)
+        self._read_line(line)
+        self._lines: dict[Cells, Worth | Unusable] = {}
 
-    def _place_refunds(self) -> None:
+    def _add_refunds(self, row: Part, line: Part) -> None:
+        """Place the fields of refunds, and find out what tells a refund."""
         refunds = self._mapping.refunds
-        self._tells, self._told, self._telling = "", dict[Cells, bool](), _Part()
+        self._told: Callable[[Sequence[str]], bool] | None = None
         if refunds is None:
             return
-        for name, part, field in (
-            ("type", self._telling, refunds.kind),
-            ("refund", self._row, refunds.id),
-            ("refunded order", self._telling, refunds.order),
-            ("refunded order", self._line, refunds.order),
-            ("refund amount", self._line, refunds.amount),
+        for part, name, field in (
+            (row, "refund", refunds.id),
+            (line, "refunded order", refunds.order),
+            (line, "refund amount", refunds.amount),
         ):
             if field is not None:
-                self._place(part, name, field)
-        if refunds.prefix is None:
-            self._tells = "type" if refunds.kind is not None else "refunded order"
+                part.add(name, field)
+        tells = refunds.kind if refunds.kind is not None else refunds.order
+        if refunds.prefix is None and tells is not None:
+            row.add("type", tells)
+            if row.fields["type"][1]:
+                self._told = row.reader("type", self._tell)
 
-    def _place(self, part: _Part, name: str, field: Field) -> None:
-        places: list[int] = []
-        for column in field.columns:
-            wanted = column.strip().casefold()
-            found = [i for i, known in enumerate(self._names) if known == wanted]
-            if len(found) > 1:
-                raise InvalidInput(f"the column {column!r} stands {len(found)} times", field=name)
-            places += found
-        if field.columns and not places and not field.optional:
-            wanted = " or ".join(repr(column) for column in field.columns)
-            known = ", ".join(repr(column) for column in self.header)
-            raise InvalidInput(f"there is no column {wanted}; the columns are {known}", field=name)
-        part.add(name, field, places)
+    def _tell(self, text: str, field: str) -> bool:
+        refunds = self._mapping.refunds
+        if refunds is None or refunds.kind is None:
+            return bool(text)
+        if text not in refunds.sale | refunds.refund:
+            sale, refund = (" or ".join(sorted(names)) for names in (refunds.sale, refunds.refund))
+            raise InvalidInput(f"{text!r} is neither {sale} nor {refund}", field=field)
+        return text in refunds.refund
+
+    def _read_head(self, part: Part) -> None:
+        self._placed_at = part.reader("placed_at", self._values.instant, once=True)
+        self._buyer = part.reader("buyer", _name)
+        self._distributor = part.reader("distributor", _name)
+        self._code = part.reader("code", _name)
+        self._currency = part.reader("currency", _text)
+        self._subtotal = part.reader("subtotal", self._values.optional_amount)
+        self._refusals = [
+            (refusal, part.reader(f"refuse[{n}]", _text))
+            for n, refusal in enumerate(self._mapping.refusals)
+        ]
+
+    def _read_line(self, part: Part) -> None:
+        values = self._values
+        self._sku = part.reader("sku", _text)
+        self._category = part.reader("category", _name)
+        self._quantity = part.reader("quantity", values.quantity)
+        self._unit_price = part.reader("unit_price", values.amount)
+        self._discount = part.reader("discount", values.charge)
+        self._shipping = part.reader("shipping", values.charge)
+        self._tax = part.reader("tax", values.charge)
+        self._of = part.reader("refunded order", _name)
+        self._price_given = part.reader("unit_price", values.optional_amount)
+        self._amount_given = part.reader("refund amount", values.optional_amount)
+        self._units_given = part.reader("quantity", values.optional_quantity)
+        self._loose_units = part.reader("quantity", values.loose_quantity)
+        self._loose = {
+            name: part.reader(name, values.loose_amount)
+            for name in ("unit_price", "discount", "shipping", "tax", "refund amount")
+        }
 
     # -- whose row it is --------------------------------------------------------------------------
 
     @property
     def tells_refunds(self) -> bool:
         """Whether a column tells a refund from a sale, row by row."""
-        return bool(self._tells)
+        return self._told is not None
 
     def is_refund(self, row: list[str]) -> bool:
         """Whether the row is a refund's, where a column tells.
 
         :raises InvalidInput: when it is neither a sale nor a refund.
         """
-        cells = self._telling_cells(row)
-        found = self._told.get(cells)
-        if found is None:
-            if len(self._told) >= _CACHED:
-                self._told.clear()
-            found = self._told[cells] = self._tell(cells)
-        return found
-
-    def _tell(self, cells: Cells) -> bool:
-        refunds = self._mapping.refunds
-        text = self._telling.text(self._tells, cells)
-        if refunds is None or refunds.kind is None:
-            return bool(text)
-        if text not in refunds.sale | refunds.refund:
-            sale, refund = (" or ".join(sorted(names)) for names in (refunds.sale, refunds.refund))
-            raise InvalidInput(f"{text!r} is neither {sale} nor {refund}", field=self._tells)
-        return text in refunds.refund
+        return self._told is not None and self._told(self._row_cells(row))
 
     def number_of(self, row: list[str], *, refund: bool = False) -> str:
         """The number of the row's order, or of the refund itself.
 
         :raises InvalidInput: when it has none.
         """
-        name = "refund" if refund and "refund" in self._row.fields else "order"
-        text = self._row.text(name, self._row_cells(row))
-        if not text:
-            raise InvalidInput("must not be empty", field=name)
-        return text
+        return (self._refund if refund else self._order)(self._row_cells(row))
 
     # -- what it says -----------------------------------------------------------------------------
 
@@ -224,53 +207,52 @@ class Layout:
 
         :raises InvalidInput: naming the field, or with the reason of a refusal.
         """
-        text, values = self._head.text, self._values
-        for n, refusal in enumerate(self._mapping.refusals):
-            if refusal.refuses(text(f"refuse[{n}]", cells)):
+        for refusal, read in self._refusals:
+            if refusal.refuses(read(cells)):
                 raise InvalidInput(refusal.reason)
-        currency = text("currency", cells) or self._mapping.currency or values.currency
-        if currency != values.currency:
+        brand = self._values.currency
+        currency = self._currency(cells) or self._mapping.currency or brand
+        if currency != brand:
             raise InvalidInput(
-                f"the brand takes {values.currency}, the order is in {currency}", field="currency"
+                f"the brand takes {brand}, the order is in {currency}", field="currency"
             )
-        subtotal = text("subtotal", cells)
         return Head(
-            placed_at=values.instant(text("placed_at", cells), "placed_at"),
-            buyer=text("buyer", cells) or None,
-            distributor=text("distributor", cells) or None,
-            code=text("code", cells) or None,
-            subtotal=values.amount(subtotal, "subtotal") if subtotal else None,
+            self._placed_at(cells),
+            self._buyer(cells),
+            self._distributor(cells),
+            self._code(cells),
+            self._subtotal(cells),
         )
 
-    def sale(self, cells: Cells) -> SaleLine:
+    def sale(self, cells: Cells) -> Worth | Unusable:
         """What a sale's row says of its line."""
         found = self._lines.get(cells)
         if found is None:
-            if len(self._lines) >= _CACHED:
+            if len(self._lines) >= CACHED:
                 self._lines.clear()
             found = self._lines[cells] = self._read_sale(cells)
         return found
 
-    def _read_sale(self, cells: Cells) -> SaleLine:
-        text = self._line.text
+    def _read_sale(self, cells: Cells) -> Worth | Unusable:
         try:
-            quantity = self._values.quantity(text("quantity", cells), "quantity")
+            quantity = self._quantity(cells)
             if quantity < 1:
                 reason = f"must be at least 1, it is {quantity}{self._no_refund()}"
                 raise InvalidInput(reason, field="quantity")
-            line = LineIn(
-                sku=text("sku", cells),
-                quantity=quantity,
-                unit_price=self._amount("unit_price", cells),
-                category=text("category", cells) or None,
-                discount=self._charge("discount", cells),
-                shipping=self._charge("shipping", cells),
-                tax=self._charge("tax", cells),
-            )
-            _check_line(line, self._values.currency)
+            sku, unit_price, category = (
+                self._sku(cells), self._unit_price(cells), self._category(cells),
+            )  # fmt: skip
+            discount, shipping, tax = (
+                self._discount(cells), self._shipping(cells), self._tax(cells),
+            )  # fmt: skip
+            line = LineIn(sku, quantity, unit_price, category, discount, shipping, tax)
+            gross = quantity * unit_price
+            plain = 0 < len(sku) < _PLAIN and (category is None or len(category) < _PLAIN)
+            if not plain or discount > gross or gross + shipping + tax > MAX_AMOUNT:
+                _check_line(line, self._values.currency)
         except InvalidInput as error:
-            return SaleLine(None, reason=reason_of(error), money=self.money(cells, refund=False))
-        return SaleLine(line, line.net + line.shipping + line.tax)
+            return Unusable(reason_of(error), self.money(cells, refund=False))
+        return line, gross - discount + shipping + tax
 
     def _no_refund(self) -> str:
         refunds = self._mapping.refunds
@@ -279,43 +261,30 @@ class Layout:
         what = "order is no cancellation" if refunds.prefix is not None else "row is no refund"
         return f", and the {what}"
 
-    def _amount(self, name: str, cells: Cells) -> int:
-        return self._values.amount(self._line.text(name, cells), name)
-
-    def _charge(self, name: str, cells: Cells) -> int:
-        text = self._line.text(name, cells)
-        return self._values.amount(text, name) if text else 0
-
     def refund(self, cells: Cells) -> RefundLine:
         """What a refund's row says came back.
 
         :raises InvalidInput: naming the field.
         """
-        text = self._line.text
         sign = self._sign()
-        order, sku = text("refunded order", cells) or None, text("sku", cells) or None
-        units, price = text("quantity", cells), text("unit_price", cells)
-        amount: int | None = None
-        if text("refund amount", cells):
-            amount = self._amount("refund amount", cells)
-        if order is not None and sku is None and not units and amount is None:
+        order, sku = self._of(cells), self._sku(cells)
+        units, amount = self._units_given(cells), self._amount_given(cells)
+        if order is not None and not sku and units is None and amount is None:
             return RefundLine(order, None, 0, None, None)
-        if sku is None:
-            raise InvalidInput("must not be empty", field="sku")
-        quantity = sign * self._values.quantity(units, "quantity") if units or not amount else 0
+        _needed(sku, "sku")
+        quantity = 0 if units is None and amount else sign * self._quantity(cells)
         if quantity < 1 and (quantity < 0 or not amount or order is None):
             wanted = "at most -1" if sign < 0 else "at least 1"
             reason = f"must be {wanted} in a refund, it is {sign * quantity}"
             raise InvalidInput(reason, field="quantity")
-        unit_price = self._amount("unit_price", cells) if price or order is None else None
-        if amount is None and unit_price is not None:
-            discount = self._charge("discount", cells)
-            amount = quantity * unit_price - discount
+        price = self._unit_price(cells) if order is None else self._price_given(cells)
+        if amount is None and price is not None:
+            amount = quantity * price - self._discount(cells)
             if amount < 0:
                 raise InvalidInput("is more than the returned units' price", field="discount")
         if amount is not None and amount > MAX_AMOUNT:
             raise InvalidInput(f"{amount} is more than {MAX_AMOUNT}", field="amount")
-        return RefundLine(order, sku, quantity, unit_price, amount)
+        return RefundLine(order, sku, quantity, price, amount)
 
     def _sign(self) -> int:
         return -1 if self._mapping.refunds is None else self._mapping.refunds.sign
@@ -325,27 +294,25 @@ class Layout:
 
         It is what the line would have cost, negative for a refund.
         """
-        names = ("unit_price", "discount") if refund else LINE_FIELDS[3:]
+        charges = ("discount",) if refund else ("discount", "shipping", "tax")
         try:
-            texts = {name: self._line.text(name, cells) for name in names}
-            units = self._values.loose_quantity(self._line.text("quantity", cells))
-            given = self._line.text("refund amount", cells) if refund else ""
+            units = self._loose_units(cells)
+            price = self._loose["unit_price"](cells)
+            given = self._loose["refund amount"](cells) if refund else None
+            discount, *added = (self._loose[name](cells) or Decimal() for name in charges)
         except InvalidInput:
             return None
-        if given:
-            amount = self._values.loose_amount(given)
-            return None if amount is None else -amount
-        read = {name: self._values.loose_amount(text) for name, text in texts.items() if text}
-        price = read.pop("unit_price", None)
-        if units is None or price is None or None in read.values():
+        if given is not None:
+            return -given
+        if units is None or price is None:
             return None
         total = EXACT.multiply(units, price)
         if refund:
-            total = EXACT.multiply(total, Decimal(-self._sign()))
-        for name, charge in read.items():
-            less = (name == "discount") is not refund
-            total = (EXACT.subtract if less else EXACT.add)(total, charge or Decimal())
-        return total
+            # what came back is written with the mapping's sign; its discount makes it less
+            return EXACT.add(EXACT.multiply(total, Decimal(-self._sign())), discount)
+        for charge in added:
+            total = EXACT.add(total, charge)
+        return EXACT.subtract(total, discount)
 
 
 def _check_line(line: LineIn, currency: str) -> None:

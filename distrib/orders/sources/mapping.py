@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping as Table
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from distrib.errors import InvalidInput
 
@@ -47,6 +48,11 @@ class Field:
     renamed: Table[str, str] | None = None
     default: str | None = None
 
+    @cached_property
+    def plain(self) -> bool:
+        """Whether the text is taken as it is."""
+        return self == Field(self.columns, self.value, self.optional)
+
     def text(self, cells: Sequence[str]) -> str:
         """The field's text in a row, cleaned; empty where the row gives none.
 
@@ -58,6 +64,17 @@ class Field:
             text = cell.strip()
             if text:
                 break
+        if not self.plain:
+            text = self._clean(text)
+        if not text.isprintable() and (found := _UNKEPT.search(text)):
+            raise InvalidInput(
+                "contains a NUL character"
+                if found[0] == "\x00"
+                else "contains bytes that are not in the file's encoding"
+            )
+        return text
+
+    def _clean(self, text: str) -> str:
         text = text.removesuffix(self.strip_suffix)
         if self.remove:
             text = text.translate(dict.fromkeys(map(ord, self.remove))).strip()
@@ -72,12 +89,6 @@ class Field:
             text = self.renamed[text]
         elif self.default is not None and (self.renamed is not None or not text):
             text = self.default
-        if found := _UNKEPT.search(text):
-            raise InvalidInput(
-                "contains a NUL character"
-                if found[0] == "\x00"
-                else "contains bytes that are not in the file's encoding"
-            )
         return text
 
 

@@ -18,7 +18,6 @@ EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 
 _WHOLE = re.compile(r"-?[0-9]{1,18}")
 _DECIMAL = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,18})?")
-_CACHED = 100_000
 _SWAPPED = str.maketrans(",.", ".,")
 
 
@@ -31,9 +30,9 @@ class Values:
 
     def __init__(self, mapping: Mapping, *, currency: str, time_zone: str) -> None:
         self.currency = currency
+        self._exponent = exponent(currency)
         self._mapping = mapping
         self._zone = clock.zone(mapping.time_zone or time_zone)
-        self._amounts: dict[str, int] = {}
 
     def instant(self, text: str, field: str) -> datetime:
         """A time, in UTC. Of the two that a clock shows twice a year, the first is meant.
@@ -86,9 +85,6 @@ class Values:
 
         :raises InvalidInput: naming the field.
         """
-        known = self._amounts.get(text)
-        if known is not None:
-            return known
         if not text:
             raise InvalidInput("must not be empty", field=field)
         plain = self._plain(text)
@@ -103,25 +99,58 @@ class Values:
             raise InvalidInput(str(error), field=field) from None
         if amount < 0:
             raise InvalidInput(f"must not be negative, it is {text}", field=field)
-        if len(self._amounts) < _CACHED:
-            self._amounts[text] = amount
         return amount
 
     def _plain(self, text: str) -> str:
         # swapped, not replaced: a point in the wrong place stays wrong
         return text if self._mapping.decimal == "." else text.translate(_SWAPPED)
 
-    def loose_quantity(self, text: str) -> Decimal | None:
-        """Any whole number, for adding up what cannot be used; None for anything else."""
-        return Decimal(text) if _WHOLE.fullmatch(text) else None
+    def charge(self, text: str, field: str) -> int:
+        """An amount that may be left out.
 
-    def loose_amount(self, text: str) -> Decimal | None:
-        """Any amount in major units, for adding up what cannot be used; None for anything else."""
+        :raises InvalidInput: naming the field.
+        """
+        return self.amount(text, field) if text else 0
+
+    def optional_amount(self, text: str, field: str) -> int | None:
+        """An amount, None where there is none.
+
+        :raises InvalidInput: naming the field.
+        """
+        return self.amount(text, field) if text else None
+
+    def optional_quantity(self, text: str, field: str) -> int | None:
+        """A whole number, None where there is none.
+
+        :raises InvalidInput: naming the field.
+        """
+        return self.quantity(text, field) if text else None
+
+    # what a row that cannot be used says of money is added up too, if it says anything
+
+    def loose_quantity(self, text: str, field: str) -> Decimal | None:
+        """Any whole number, None where there is none.
+
+        :raises InvalidInput: naming the field, when something else is there.
+        """
+        if not text:
+            return None
+        if not _WHOLE.fullmatch(text):
+            raise InvalidInput("is no number", field=field)
+        return Decimal(text)
+
+    def loose_amount(self, text: str, field: str) -> Decimal | None:
+        """Any amount in major units, None where there is none.
+
+        :raises InvalidInput: naming the field, when something else is there.
+        """
+        if not text:
+            return None
         plain = self._plain(text)
         if not _DECIMAL.fullmatch(plain):
-            return None
-        return Decimal(plain).scaleb(-exponent(self.currency) if self._mapping.minor else 0, EXACT)
+            raise InvalidInput("is no number", field=field)
+        return Decimal(plain).scaleb(-self._exponent if self._mapping.minor else 0, EXACT)
 
     def major(self, minor: int) -> Decimal:
         """Minor units as a decimal number of major ones."""
-        return Decimal(minor).scaleb(-exponent(self.currency), EXACT)
+        return Decimal(minor).scaleb(-self._exponent, EXACT)

@@ -1,0 +1,334 @@
+"""worker.py: real processes, killed and stopped in every way that came to mind."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import redis
+from sqlalchemy import func, select, update
+
+import worker as workers
+from distrib import clock, jobs
+from distrib.brands.tables import Brand
+from distrib.config import Settings
+from distrib.db import Database
+from distrib.ledger.service import fold
+from distrib.ledger.tables import UnfoldedPosting
+from distrib.orders.tables import WaitingRefund
+from distrib.settlement.audit import audit_brand
+from distrib.settlement.batch import approve_batch, draw_up_batch, get_batch, mature_for_batch
+from distrib.settlement.paying import run_batch
+from distrib.settlement.tables import Maturation
+from tests import factories
+from tests.factories import NOON, order, refund
+
+pytestmark = [
+    pytest.mark.races,
+    pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at processes in /proc"),
+]
+
+PAYEES = 16
+PATIENCE = 60
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
+def children(parent: int) -> list[int]:
+    """The living children of a process."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            state, ppid = (entry / "stat").read_text().rpartition(")")[2].split()[:2]
+        except OSError:
+            continue  # it ended while we looked
+        if int(ppid) == parent and state != "Z":
+            found.append(int(entry.name))
+    return sorted(found)
+
+
+def family(parent: int) -> list[int]:
+    """All that descend from a process."""
+    return [pid for child in children(parent) for pid in (child, *family(child))]
+
+
+def role(pid: int) -> str:
+    """``worker`` or ``sweeper``."""
+    try:
+        return (Path("/proc") / str(pid) / "cmdline").read_text().split("\0")[-2]
+    except (OSError, IndexError):
+        return ""
+
+
+def alive(pid: int) -> bool:
+    """Whether the process is there, and no zombie that its parent has not buried."""
+    try:
+        return (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@contextmanager
+def started(settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
+    """worker.py, as a person starts it, with all its processes."""
+    root = Path(workers.__file__).parent
+    with (settings.data_dir / "worker.log").open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "worker.py", "--workers", "2"],
+            cwd=root,
+            env=workers.environment(settings),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        yield process
+    finally:
+        left = family(process.pid)
+        process.kill()
+        process.wait()
+        for pid in left:
+            if alive(pid):
+                os.kill(pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def batch(apart: Settings, apart_db: Database) -> tuple[Brand, int]:
+    """An approved batch of 16 payouts, in eight chunks."""
+    db = apart_db
+    brand = factories.brand(db)
+    factories.plan(db, brand)
+    factories.enrol(db, brand, {f"d{n}": None for n in range(PAYEES)})
+    orders = [order(f"O{n}", 10_000 + n, distributor=f"d{n}") for n in range(PAYEES)]
+    factories.take(db, brand, *orders)
+    cutoff = mature_for_batch(db, brand=brand)
+    with db.transaction() as session:
+        drawn = draw_up_batch(session, brand=brand, cutoff=cutoff, created_by="test")
+        approve_batch(
+            session,
+            brand_id=brand.id,
+            number=drawn.number,
+            approved_by="test",
+            content_hash=drawn.content_hash,
+        )
+    return brand, drawn.number
+
+
+def run(apart: Settings, db: Database, batch: tuple[Brand, int]) -> None:
+    """Hand the batch to the workers."""
+    brand, number = batch
+    with db.transaction() as session:
+        run_batch(session, brand_id=brand.id, number=number, chunk_payouts=apart.chunk_payouts)
+
+
+def settled(db: Database, batch: tuple[Brand, int]) -> bool:
+    with db.transaction() as session:
+        return get_batch(session, brand_id=batch[0].id, number=batch[1]).state == "settled"
+
+
+def require_well(db: Database, brand: Brand) -> None:
+    """Everything is paid exactly once, by the brand's audit."""
+    with db.transaction() as session:
+        assert list(audit_brand(session, brand_id=brand.id)) == []
+
+
+def test_jobs_are_done_and_sigterm_leaves_no_process(
+    apart: Settings, apart_db: Database, batch: tuple[Brand, int]
+) -> None:
+    with started(apart) as process:
+        wait_for(lambda: len(children(process.pid)) == 3)
+        run(apart, apart_db, batch)
+        # nobody woke the workers: the sweeper found the jobs
+        wait_for(lambda: settled(apart_db, batch))
+        everybody = family(process.pid)
+        process.terminate()
+        assert process.wait(PATIENCE) == 0
+        assert not [pid for pid in everybody if alive(pid)]
+    require_well(apart_db, batch[0])
+
+
+def test_what_is_killed_is_started_again_and_nothing_is_paid_twice(
+    apart: Settings, apart_db: Database, batch: tuple[Brand, int]
+) -> None:
+    with started(apart) as process:
+        wait_for(lambda: len(children(process.pid)) == 3)
+        before = children(process.pid)
+        run(Settings(**vars_of(apart)), Database(apart_db.engine, jobs.Waker(apart)), batch)
+        # first a work-horse, in the middle of its job, then its worker, then the sweeper
+        horses: list[int] = []
+
+        def caught() -> bool:
+            horses[:] = [horse for pid in before for horse in children(pid)]
+            return bool(horses)
+
+        wait_for(caught)
+        with_no_error_kill(horses)
+        for name in ("worker", "sweeper"):
+            with_no_error_kill([next(pid for pid in before if role(pid) == name)])
+        wait_for(lambda: settled(apart_db, batch))
+        wait_for(lambda: len(children(process.pid)) == 3)
+        assert children(process.pid) != before
+    require_well(apart_db, batch[0])
+
+
+def with_no_error_kill(pids: list[int]) -> None:
+    for pid in pids:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+
+
+def vars_of(settings: Settings) -> dict[str, object]:
+    return dict(vars(settings))
+
+
+def test_redis_losing_everything_costs_time_only(
+    apart: Settings, apart_db: Database, batch: tuple[Brand, int]
+) -> None:
+    awake = Database(apart_db.engine, jobs.Waker(apart))
+    run(apart, awake, batch)
+    with redis.from_url(apart.redis_url) as connection:
+        assert connection.dbsize() > 0
+        connection.flushdb()
+        with started(apart) as process:
+            wait_for(lambda: len(children(process.pid)) == 3)
+            for _ in range(5):
+                time.sleep(0.2)
+                connection.flushdb()
+            wait_for(lambda: settled(apart_db, batch))
+            assert len(children(process.pid)) == 3
+    require_well(apart_db, batch[0])
+
+
+def test_a_killed_parent_takes_everybody_along(apart: Settings) -> None:
+    with started(apart) as process:
+        wait_for(lambda: [role(pid) for pid in children(process.pid)].count("worker") == 2)
+        everybody = family(process.pid)
+        process.kill()
+        process.wait()
+        wait_for(lambda: not [pid for pid in everybody if alive(pid)])
+
+
+# -- the keeper, without workers ----------------------------------------------------------------
+
+
+def test_what_ends_is_started_again_ever_more_slowly(tmp_path: Path) -> None:
+    file = tmp_path / "starts"
+    script = f"open({str(file)!r}, 'a').write('x')"
+    keeper = workers.Keeper({"x": [sys.executable, "-S", "-c", script]}, dict(os.environ))
+    until = time.monotonic() + 1.5
+    keeper.run(until=lambda: time.monotonic() > until)
+    assert 2 <= len(file.read_text()) <= 4
+
+
+def test_what_does_not_stop_is_killed(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(workers, "STOP_SECONDS", 0.3)
+    file = tmp_path / "up"
+    script = (
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
+        f" open({str(file)!r}, 'w').close(); time.sleep(60)"
+    )
+    keeper = workers.Keeper({"x": [sys.executable, "-c", script]}, dict(os.environ))
+    with caplog.at_level(logging.WARNING):
+        keeper.run(until=file.exists)
+    assert "x does not stop and is killed" in caplog.text
+
+
+# -- the sweeper, in this process ---------------------------------------------------------------
+
+
+def test_the_sweeper_goes_round(apart: Settings, apart_db: Database) -> None:
+    db = apart_db
+    brand = factories.brand(db)
+    factories.chain(db, brand)
+    factories.take(db, brand, order("O1", 10_000))
+    factories.give_back(db, brand, refund("R2", "O2"))
+    with db.transaction() as session:
+        session.execute(update(WaitingRefund).values(received_at=clock.now()))
+    # the order comes by a way that does not look for refunds: as if both had come at once
+    with clock.travel(NOON), pytest.MonkeyPatch.context() as patch:
+        patch.setattr("distrib.commission.intake.apply_waiting", lambda *_, **__: 0)
+        factories.take(db, brand, order("O2", 5_000))
+    workers.Sweeper(apart).sweep()
+    with db.transaction() as session:
+        found = session.get_one(Brand, brand.id)
+        assert found.matured_through == clock.day_of(clock.now(), brand.time_zone)
+        assert session.scalar(select(func.count()).select_from(WaitingRefund)) == 0
+        assert session.scalar(select(func.count()).select_from(UnfoldedPosting)) == 0
+        assert fold(session, brand_id=brand.id, wait=True) == 0
+    assert factories.balances(db, brand, "ann").available == 1_000
+    require_well(db, brand)
+
+
+def test_the_sweeper_posts_a_maturation_that_was_only_begun(
+    apart: Settings, apart_db: Database
+) -> None:
+    brand = factories.brand(apart_db)
+    workers.Sweeper(apart).sweep()
+    with apart_db.transaction() as session:
+        session.execute(update(Maturation).values(posted_at=None))
+    workers.Sweeper(apart).sweep()
+    with apart_db.transaction() as session:
+        assert session.scalars(select(Maturation.posted_at)).all() != [None]
+    require_well(apart_db, brand)
+
+
+def test_a_step_that_fails_does_not_stop_the_others(
+    apart: Settings,
+    apart_db: Database,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    brand = factories.brand(apart_db)
+    factories.chain(apart_db, brand)
+    factories.take(apart_db, brand, order("O1", 10_000))
+
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("no")
+
+    monkeypatch.setattr(workers, "mature", fail)
+    monkeypatch.setattr(jobs, "due", fail)
+    workers.Sweeper(apart).sweep()
+    assert f"maturing {brand.slug} failed" in caplog.text
+    assert "handing over jobs failed" in caplog.text
+    with apart_db.transaction() as session:
+        assert session.scalar(select(func.count()).select_from(UnfoldedPosting)) == 0
+
+
+def test_a_job_whose_worker_fell_silent_is_handed_over_again(
+    apart: Settings, apart_db: Database
+) -> None:
+    brand = factories.brand(apart_db)
+    with apart_db.transaction() as session:
+        jobs.add(session, brand_id=brand.id, kind="x", key=f"x:{brand.id}")
+    queue = jobs.Waker(apart).queue
+    workers.Sweeper(apart).sweep()
+    assert queue.count == 1
+    queue.empty()
+    with apart_db.transaction() as session:
+        (job_id,) = jobs.due(session)
+        jobs.claim(session, job_id, lease_seconds=60)
+    with redis.from_url(apart.redis_url) as connection:
+        connection.flushdb()
+    workers.Sweeper(apart).sweep()
+    assert queue.count == 0
+    with clock.travel(clock.now() + timedelta(seconds=61)):
+        workers.Sweeper(apart).sweep()
+    assert queue.count == 1
