@@ -210,9 +210,9 @@ def run_worker(found: Settings) -> None:
 class Sweeper:
     """Does what nobody waits for, and finds what was lost."""
 
-    def __init__(self, found: Settings) -> None:
-        self._database = Database(make_engine(found.database_url, pool_size=1))
-        self._wake = jobs.Waker(found)
+    def __init__(self, database: Database, wake: Callable[[list[int]], None]) -> None:
+        self._database = database
+        self._wake = wake
 
     def run(self) -> None:
         """Sweep every two seconds until told to stop."""
@@ -313,7 +313,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if options.only == "worker":
                 run_worker(found)
             elif options.only == "sweeper":
-                Sweeper(found).run()
+                Sweeper(
+                    Database(make_engine(found.database_url, pool_size=1)), jobs.Waker(found)
+                ).run()
             else:
                 keep(found, workers=options.workers, sweeper=not options.no_sweeper)
     except (DistribError, EmbeddedError) as error:

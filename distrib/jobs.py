@@ -169,7 +169,9 @@ class Waker:
 
     def __init__(self, settings: Settings) -> None:
         self._period = settings.lease_seconds
-        self.connection = redis.from_url(settings.redis_url)
+        self.connection = redis.from_url(
+            settings.redis_url, socket_connect_timeout=2, socket_timeout=5
+        )
         self.queue = rq.Queue(settings.queue, connection=self.connection, serializer=JSONSerializer)
 
     def __call__(self, job_ids: list[int]) -> None:

@@ -16,6 +16,7 @@ from distrib.errors import InvalidInput
 from distrib.money import MAX_AMOUNT, exponent
 
 MAX_LINES = 10_000
+MAX_QUANTITY = 1_000_000_000
 _NAME_LENGTH = 200
 
 
@@ -130,6 +131,10 @@ def _check_name(value: str | None, field: str, *, required: bool = True) -> None
         raise InvalidInput(f"is longer than {_NAME_LENGTH} characters", field=field)
     if "\x00" in value:
         raise InvalidInput("contains a NUL character", field=field)
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise InvalidInput("contains half of a surrogate pair", field=field) from None
 
 
 def _check_instant(value: datetime, field: str) -> None:
@@ -142,6 +147,8 @@ def _check_line(line: LineIn, at: str) -> int:
     _check_name(line.category, f"{at}.category", required=False)
     if line.quantity < 1:
         raise InvalidInput(f"must be at least 1, it is {line.quantity}", field=f"{at}.quantity")
+    if line.quantity > MAX_QUANTITY:
+        raise InvalidInput(f"must be at most {MAX_QUANTITY}", field=f"{at}.quantity")
     for field in ("unit_price", "discount", "shipping", "tax"):
         value: int = getattr(line, field)
         if not 0 <= value <= MAX_AMOUNT:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -83,12 +83,12 @@ def alive(pid: int) -> bool:
 
 
 @contextmanager
-def started(settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
+def started(settings: Settings, count: int = 1) -> Iterator[subprocess.Popen[bytes]]:
     """worker.py, as a person starts it, with all its processes."""
     root = Path(workers.__file__).parent
     with (settings.data_dir / "worker.log").open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "worker.py", "--workers", "2"],
+            [sys.executable, "worker.py", "--workers", str(count)],
             cwd=root,
             env=workers.environment(settings),
             stdin=subprocess.DEVNULL,
@@ -101,14 +101,12 @@ def started(settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
         left = family(process.pid)
         process.kill()
         process.wait()
-        for pid in left:
-            if alive(pid):
-                os.kill(pid, signal.SIGKILL)
+        kill(*(pid for pid in left if alive(pid)))
 
 
 @pytest.fixture
 def batch(apart: Settings, apart_db: Database) -> tuple[Brand, int]:
-    """An approved batch of 16 payouts, in eight chunks."""
+    """An approved batch of 16 payouts."""
     db = apart_db
     brand = factories.brand(db)
     factories.plan(db, brand)
@@ -128,11 +126,11 @@ def batch(apart: Settings, apart_db: Database) -> tuple[Brand, int]:
     return brand, drawn.number
 
 
-def run(apart: Settings, db: Database, batch: tuple[Brand, int]) -> None:
-    """Hand the batch to the workers."""
+def run(db: Database, batch: tuple[Brand, int]) -> None:
+    """Hand the batch to the workers, in eight chunks."""
     brand, number = batch
     with db.transaction() as session:
-        run_batch(session, brand_id=brand.id, number=number, chunk_payouts=apart.chunk_payouts)
+        run_batch(session, brand_id=brand.id, number=number, chunk_payouts=PAYEES // 8)
 
 
 def settled(db: Database, batch: tuple[Brand, int]) -> bool:
@@ -150,11 +148,11 @@ def test_jobs_are_done_and_sigterm_leaves_no_process(
     apart: Settings, apart_db: Database, batch: tuple[Brand, int]
 ) -> None:
     with started(apart) as process:
-        wait_for(lambda: len(children(process.pid)) == 3)
-        run(apart, apart_db, batch)
-        # nobody woke the workers: the sweeper found the jobs
+        # nobody wakes the workers: the sweeper finds the jobs
+        run(apart_db, batch)
         wait_for(lambda: settled(apart_db, batch))
         everybody = family(process.pid)
+        assert {"sweeper", "worker"} <= set(map(role, everybody))
         process.terminate()
         assert process.wait(PATIENCE) == 0
         assert not [pid for pid in everybody if alive(pid)]
@@ -164,64 +162,52 @@ def test_jobs_are_done_and_sigterm_leaves_no_process(
 def test_what_is_killed_is_started_again_and_nothing_is_paid_twice(
     apart: Settings, apart_db: Database, batch: tuple[Brand, int]
 ) -> None:
-    with started(apart) as process:
+    with started(apart, 2) as process:
         wait_for(lambda: len(children(process.pid)) == 3)
         before = children(process.pid)
-        run(Settings(**vars_of(apart)), Database(apart_db.engine, jobs.Waker(apart)), batch)
-        # first a work-horse, in the middle of its job, then its worker, then the sweeper
+        run(Database(apart_db.engine, jobs.Waker(apart)), batch)
         horses: list[int] = []
 
         def caught() -> bool:
             horses[:] = [horse for pid in before for horse in children(pid)]
             return bool(horses)
 
+        # first a work-horse in the middle of its job, then a worker, then the sweeper
         wait_for(caught)
-        with_no_error_kill(horses)
-        for name in ("worker", "sweeper"):
-            with_no_error_kill([next(pid for pid in before if role(pid) == name)])
+        kill(*horses)
+        kill(*{role(pid): pid for pid in before}.values())
         wait_for(lambda: settled(apart_db, batch))
         wait_for(lambda: len(children(process.pid)) == 3)
-        assert children(process.pid) != before
+        assert len(set(children(process.pid)) & set(before)) == 1
+        # and when the parent is killed, everybody goes with it
+        everybody = family(process.pid)
+        kill(process.pid)
+        process.wait()
+        wait_for(lambda: not [pid for pid in everybody if alive(pid)])
     require_well(apart_db, batch[0])
 
 
-def with_no_error_kill(pids: list[int]) -> None:
+def kill(*pids: int) -> None:
     for pid in pids:
-        try:
+        with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
-
-
-def vars_of(settings: Settings) -> dict[str, object]:
-    return dict(vars(settings))
 
 
 def test_redis_losing_everything_costs_time_only(
     apart: Settings, apart_db: Database, batch: tuple[Brand, int]
 ) -> None:
-    awake = Database(apart_db.engine, jobs.Waker(apart))
-    run(apart, awake, batch)
+    run(Database(apart_db.engine, jobs.Waker(apart)), batch)
     with redis.from_url(apart.redis_url) as connection:
         assert connection.dbsize() > 0
         connection.flushdb()
         with started(apart) as process:
-            wait_for(lambda: len(children(process.pid)) == 3)
-            for _ in range(5):
-                time.sleep(0.2)
+            wait_for(lambda: len(children(process.pid)) == 2)
+            before = children(process.pid)
+            while not settled(apart_db, batch):
+                time.sleep(0.5)
                 connection.flushdb()
-            wait_for(lambda: settled(apart_db, batch))
-            assert len(children(process.pid)) == 3
+            assert children(process.pid) == before
     require_well(apart_db, batch[0])
-
-
-def test_a_killed_parent_takes_everybody_along(apart: Settings) -> None:
-    with started(apart) as process:
-        wait_for(lambda: [role(pid) for pid in children(process.pid)].count("worker") == 2)
-        everybody = family(process.pid)
-        process.kill()
-        process.wait()
-        wait_for(lambda: not [pid for pid in everybody if alive(pid)])
 
 
 # -- the keeper, without workers ----------------------------------------------------------------
@@ -254,45 +240,49 @@ def test_what_does_not_stop_is_killed(
 # -- the sweeper, in this process ---------------------------------------------------------------
 
 
-def test_the_sweeper_goes_round(apart: Settings, apart_db: Database) -> None:
+@pytest.fixture
+def sweep(apart: Settings, apart_db: Database) -> Callable[[], None]:
+    """Let the sweeper go round once."""
+    return workers.Sweeper(apart_db, jobs.Waker(apart)).sweep
+
+
+def test_the_sweeper_goes_round(apart_db: Database, sweep: Callable[[], None]) -> None:
     db = apart_db
     brand = factories.brand(db)
-    factories.chain(db, brand)
+    people = factories.chain(db, brand)
     factories.take(db, brand, order("O1", 10_000))
     factories.give_back(db, brand, refund("R2", "O2"))
-    with db.transaction() as session:
-        session.execute(update(WaitingRefund).values(received_at=clock.now()))
     # the order comes by a way that does not look for refunds: as if both had come at once
     with clock.travel(NOON), pytest.MonkeyPatch.context() as patch:
         patch.setattr("distrib.commission.intake.apply_waiting", lambda *_, **__: 0)
         factories.take(db, brand, order("O2", 5_000))
-    workers.Sweeper(apart).sweep()
+    sweep()
     with db.transaction() as session:
         found = session.get_one(Brand, brand.id)
         assert found.matured_through == clock.day_of(clock.now(), brand.time_zone)
         assert session.scalar(select(func.count()).select_from(WaitingRefund)) == 0
         assert session.scalar(select(func.count()).select_from(UnfoldedPosting)) == 0
         assert fold(session, brand_id=brand.id, wait=True) == 0
-    assert factories.balances(db, brand, "ann").available == 1_000
+    assert factories.balances(db, brand, people["ann"]).available == 1_000
     require_well(db, brand)
 
 
 def test_the_sweeper_posts_a_maturation_that_was_only_begun(
-    apart: Settings, apart_db: Database
+    apart_db: Database, sweep: Callable[[], None]
 ) -> None:
     brand = factories.brand(apart_db)
-    workers.Sweeper(apart).sweep()
+    sweep()
     with apart_db.transaction() as session:
         session.execute(update(Maturation).values(posted_at=None))
-    workers.Sweeper(apart).sweep()
+    sweep()
     with apart_db.transaction() as session:
         assert session.scalars(select(Maturation.posted_at)).all() != [None]
     require_well(apart_db, brand)
 
 
 def test_a_step_that_fails_does_not_stop_the_others(
-    apart: Settings,
     apart_db: Database,
+    sweep: Callable[[], None],
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -305,7 +295,7 @@ def test_a_step_that_fails_does_not_stop_the_others(
 
     monkeypatch.setattr(workers, "mature", fail)
     monkeypatch.setattr(jobs, "due", fail)
-    workers.Sweeper(apart).sweep()
+    sweep()
     assert f"maturing {brand.slug} failed" in caplog.text
     assert "handing over jobs failed" in caplog.text
     with apart_db.transaction() as session:
@@ -313,22 +303,21 @@ def test_a_step_that_fails_does_not_stop_the_others(
 
 
 def test_a_job_whose_worker_fell_silent_is_handed_over_again(
-    apart: Settings, apart_db: Database
+    apart: Settings, apart_db: Database, sweep: Callable[[], None]
 ) -> None:
     brand = factories.brand(apart_db)
     with apart_db.transaction() as session:
         jobs.add(session, brand_id=brand.id, kind="x", key=f"x:{brand.id}")
     queue = jobs.Waker(apart).queue
-    workers.Sweeper(apart).sweep()
+    sweep()
     assert queue.count == 1
-    queue.empty()
+    with redis.from_url(apart.redis_url) as connection:
+        connection.flushdb()
     with apart_db.transaction() as session:
         (job_id,) = jobs.due(session)
         jobs.claim(session, job_id, lease_seconds=60)
-    with redis.from_url(apart.redis_url) as connection:
-        connection.flushdb()
-    workers.Sweeper(apart).sweep()
+    sweep()
     assert queue.count == 0
     with clock.travel(clock.now() + timedelta(seconds=61)):
-        workers.Sweeper(apart).sweep()
+        sweep()
     assert queue.count == 1

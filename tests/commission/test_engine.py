@@ -93,7 +93,7 @@ def rows(result: Result) -> list[Row]:
 
 
 @given(documents(), ORDERS)
-@settings(max_examples=400)
+@settings(max_examples=200)
 def test_the_engine_says_what_the_oracle_says(document: dict[str, Any], orders: Orders) -> None:
     plan = read_plan(document, levels=3)
     assert rows(engine(plan, orders)) == [

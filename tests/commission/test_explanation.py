@@ -340,9 +340,8 @@ def test_an_order_of_which_some_came_back(db: Database, shop: Brand) -> None:
     ids_of(give_back(db, shop, refund("r", "o", (1, 0, 2_500))))
     told = why_order(db, shop, order_id)
     assert told.words[0] == "By code 'code-ann' the order was credited to ann (Ann)."
-    assert told.words[7] == (
-        "Of the line 25.00 CNY came back; it now pays 7.50 CNY, 3.75 CNY, 0.00 CNY."
-    )
+    came_back = "Of the line 25.00 CNY came back; it now pays 7.50 CNY, 3.75 CNY, 0.00 CNY."
+    assert told.words.count(came_back) == 1
     assert [line["refunded"] for line in told.data["lines"]] == [2_500, 0]
     assert reasons(told, 1)[0] == (200, None)
     assert told.data["order"]["referral"] == "code"

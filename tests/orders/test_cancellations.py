@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from distrib.orders.sources.assembly import Cancellation, CancelledRow
 from distrib.orders.sources.cancellations import Matched, match_cancellations
 from distrib.orders.sources.cells import RefundLine
-from distrib.orders.sources.shelf import Goods, Own, Recorded, Shelf, Stock
+from distrib.orders.sources.shelf import Back, Goods, Recorded, Shelf, Stock
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -155,14 +155,13 @@ def test_a_discount_is_divided_with_the_units() -> None:
 # -- what is recorded ---------------------------------------------------------------------------
 
 
-def recorded(on: Shelf, number: str, each: Stock, units: int) -> None:
+def recorded(on: Shelf, number: str, each: Stock, units: int, at: float = 10) -> None:
     """Let a refund of some units be recorded."""
-    money = units * each.unit_price
-    each.left -= units
-    each.money -= money
+    back = Back(day(at), number, units, units * each.unit_price)
+    each.give(back)
     goods = Goods("ann", each.sku, each.unit_price)
-    on.recorded.setdefault(number, []).append(Recorded(each.order, goods, units, money))
-    on.own.setdefault(number, []).append(Own(each, units, money))
+    on.recorded.setdefault(number, []).append(Recorded(each.order, goods, units, back.money))
+    on.own.setdefault(number, []).append((each, back))
 
 
 def test_a_recorded_cancellation_is_recognized_though_orders_came_since() -> None:
@@ -195,7 +194,21 @@ def test_what_was_refused_is_tried_again() -> None:
     assert [row.at[1] for row in matched.recorded] == [2]
     assert taken(matched) == {"2": [(1, 1, 100)]}
     # an order has one refund of a cancellation: what is left of it is not for this one
-    assert matched.rejected[0][1].startswith("only 0 of 9")
+    assert matched.rejected[0][1].startswith("only 5 of 9")
+
+
+def test_what_was_refused_is_refused_in_the_same_words_again() -> None:
+    first = shelf(stock("1", 1, 5))
+    before = match(first, cancel("C1", 5, line(6)), cancel("C2", 6, line(6), line(3), line(2)))
+    each = stock("1", 1, 5)
+    again = shelf(each)
+    recorded(again, "C2", each, 5, at=6)
+    after = match(again, cancel("C1", 5, line(6)), cancel("C2", 6, line(6), line(3), line(2)))
+    assert [m.rejected for m in after] == [m.rejected for m in before]
+    assert before[0].rejected[0][1].startswith("only 5 of 6")
+    # and when later refunds are why there is not enough, they count
+    (late,) = match(again, cancel("C0", 4, line(4)))
+    assert late.rejected[0][1].startswith("only 0 of 4")
 
 
 # -- cancellations that name their order --------------------------------------------------------

@@ -10,6 +10,7 @@ its refunds say, not matched anew.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,7 +20,7 @@ from distrib.money import allocate, format_amount
 from distrib.orders.document import RefundIn, RefundLineIn
 from distrib.orders.sources.assembly import Cancellation, CancelledRow
 from distrib.orders.sources.cells import RefundLine, reason_of
-from distrib.orders.sources.shelf import Goods, Shelf, Stock
+from distrib.orders.sources.shelf import Back, Goods, Shelf, Stock
 
 
 @dataclass
@@ -60,35 +61,36 @@ class _Matcher:
         self._shelf = shelf
         self._shop = shop
         self._currency = currency
+        self._now = (cancellation.refunded_at, cancellation.number)
         self._touched: set[str] = set()  # orders that it is recorded for
         self._named = {row.line.order for row in cancellation.rows} - {None}
+        self._spent: Counter[Goods | None] = Counter()  # units found by the rows so far
         self._taken: dict[str, list[tuple[CancelledRow, _Take]]] = {}
         self._whole: dict[str, list[CancelledRow]] = {}
 
     def match(self) -> Matched:
         found = Matched()
         recorded = self._read_recorded()
-        fresh: list[CancelledRow] = []
         # an order that does not hang on the file's: the same rows shuffled find the same orders
-        for row in sorted(self._own.rows, key=_rank):
-            known = row.line.order is None and _is_recorded(
-                row.line, self._goods(row.line), recorded
-            )
-            (found.recorded if known else fresh).append(row)
+        rows = sorted(self._own.rows, key=_rank)
+        known = [
+            row.line.order is None and _is_recorded(row.line, self._goods(row.line), recorded)
+            for row in rows
+        ]
         if any(units or money for units, money in recorded.values()):
             reason = f"refund {self._own.number!r} is recorded with another content"
             return Matched(rejected=[(row, reason) for row in self._own.rows])
         found.known = len(self._touched)
-        for row in fresh:
-            try:
-                takes = self._takes(row)
-            except InvalidInput as error:
-                found.rejected.append((row, reason_of(error)))
-                continue
-            for take in takes:
-                take.stock.left -= take.units
-                take.stock.money -= take.amount or 0
-                self._taken.setdefault(take.stock.order, []).append((row, take))
+        for row, is_known in zip(rows, known, strict=True):
+            if is_known:
+                found.recorded.append(row)
+            else:
+                try:
+                    self._take(row)
+                except InvalidInput as error:
+                    found.rejected.append((row, reason_of(error)))
+                    continue
+            self._spent[self._goods(row.line)] += row.line.quantity
         found.refunds = [self._refund(order) for order in {**self._taken, **self._whole}]
         return found
 
@@ -98,10 +100,9 @@ class _Matcher:
         Refunds of orders that it names are made again as they were, for the intake to recognize:
         what they took back is put on the shelf first.
         """
-        for stock, units, money in self._shelf.own.pop(self._own.number, []):
+        for stock, back in self._shelf.own.pop(self._own.number, []):
             if stock.order in self._named:
-                stock.left += units
-                stock.money += money
+                stock.give(Back(*self._now, -back.units, -back.money))
         found: dict[Goods, list[int]] = {}
         for order, goods, units, money in self._shelf.recorded.get(self._own.number, []):
             if order not in self._named:
@@ -116,11 +117,17 @@ class _Matcher:
             return None
         return Goods(self._own.buyer, line.sku, line.unit_price)
 
-    def _takes(self, row: CancelledRow) -> list[_Take]:
-        """What the row takes back; nothing for all that is left of its order.
+    def _take(self, row: CancelledRow) -> None:
+        """Find what the row takes back, and take it off the shelf.
 
         :raises InvalidInput: with the reason why it cannot be found.
         """
+        for take in self._takes(row):
+            take.stock.give(Back(*self._now, take.units, take.amount or 0))
+            self._taken.setdefault(take.stock.order, []).append((row, take))
+
+    def _takes(self, row: CancelledRow) -> list[_Take]:
+        """What the row takes back; nothing for all that is left of its order."""
         line = row.line
         if line.order is None:
             return self._from_earlier(line)
@@ -152,8 +159,12 @@ class _Matcher:
             for lines in earlier
         ]
         if sum(units) < line.quantity:
+            # what was left at its time, if that explains it: said again when imported again
+            then = sum(stock.units(before=self._now) for lines in earlier for stock in lines)
+            then -= self._spent[goods]
+            left = then if 0 <= then < line.quantity else sum(units)
             raise InvalidInput(
-                f"only {sum(units)} of {line.quantity} units of {sku!r} at {cost} are left in"
+                f"only {left} of {line.quantity} units of {sku!r} at {cost} are left in"
                 f" earlier orders of buyer {buyer!r}"
             )
         usable = [(lines, n) for lines, n in zip(earlier, units, strict=True) if n]

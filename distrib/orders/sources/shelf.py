@@ -22,6 +22,15 @@ class Goods(NamedTuple):
     unit_price: int
 
 
+class Back(NamedTuple):
+    """What a refund took back of a line."""
+
+    refunded_at: datetime
+    number: str
+    units: int
+    money: int
+
+
 @dataclass(slots=True)
 class Stock:
     """An order's line, and the units and money of it that have not come back."""
@@ -33,10 +42,25 @@ class Stock:
     unit_price: int
     left: int
     money: int
+    back: list[Back] = field(default_factory=list)
 
-    def units(self) -> int:
-        """How many units can come back at their full price."""
-        return min(self.left, self.money // self.unit_price) if self.unit_price else self.left
+    def give(self, back: Back) -> None:
+        """Let something come back."""
+        self.left -= back.units
+        self.money -= back.money
+        self.back.append(back)
+
+    def units(self, *, before: tuple[datetime, str] | None = None) -> int:
+        """How many units can come back at their full price.
+
+        :param before: the time and number of a refund; it and later ones are left out of account.
+        """
+        left, money = self.left, self.money
+        if before is not None:
+            later = [back for back in self.back if (back.refunded_at, back.number) >= before]
+            left += sum(back.units for back in later)
+            money += sum(back.money for back in later)
+        return min(left, money // self.unit_price) if self.unit_price else left
 
 
 class Recorded(NamedTuple):
@@ -44,14 +68,6 @@ class Recorded(NamedTuple):
 
     order: str
     goods: Goods
-    units: int
-    money: int
-
-
-class Own(NamedTuple):
-    """What a recorded refund took back of a line that is on the shelf."""
-
-    stock: Stock
     units: int
     money: int
 
@@ -69,7 +85,7 @@ class Shelf:
     goods: dict[Goods, list[list[Stock]]] = field(default_factory=dict)
     orders: dict[str, list[Stock]] = field(default_factory=dict)
     recorded: dict[str, list[Recorded]] = field(default_factory=dict)
-    own: dict[str, list[Own]] = field(default_factory=dict)
+    own: dict[str, list[tuple[Stock, Back]]] = field(default_factory=dict)
 
 
 _COLUMNS = """
@@ -94,10 +110,9 @@ ORDER BY o.external_id, l.line_no
 """
 
 _CAME_BACK = """
-SELECT f.order_id, x.line_no, f.external_id, sum(x.quantity)::bigint, sum(x.amount)::bigint
+SELECT f.order_id, x.line_no, f.refunded_at, f.external_id, x.quantity, x.amount
 FROM refund f JOIN refund_line x ON x.brand_id = f.brand_id AND x.refund_id = f.id
 WHERE f.brand_id = %(brand)s AND f.order_id = ANY(%(ids)s::bigint[])
-GROUP BY 1, 2, 3
 """
 
 _RECORDED = """
@@ -146,12 +161,12 @@ def read_shelf(
             same = stocks.setdefault((order_id, stock.line_no), stock)
             shelf.orders.setdefault(stock.order, []).append(same)
     cur.execute(_CAME_BACK, scope | {"ids": list({order_id for order_id, _ in stocks})})
-    for order_id, line_no, number, units, money in cur:
+    for order_id, line_no, *back in cur:
         found = stocks.get((order_id, line_no))
         if found is not None:
-            found.left -= units
-            found.money -= money
-            shelf.own.setdefault(number, []).append(Own(found, units, money))
+            taken = Back(*back)
+            found.give(taken)
+            shelf.own.setdefault(taken.number, []).append((found, taken))
     return shelf
 
 

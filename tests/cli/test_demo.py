@@ -1,0 +1,118 @@
+"""The demo's world is the same each time, and its history is one that the audit believes."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Iterator
+from datetime import date
+
+import pytest
+from sqlalchemy import func, select
+
+from distrib import jobs
+from distrib.brands.tables import Brand
+from distrib.cli.demo_report import Audit, Speed, curl_lines, draw_audit, draw_figures, draw_speed
+from distrib.cli.output import console
+from distrib.commission.explanation import explain_commission
+from distrib.config import Settings
+from distrib.db import Database
+from distrib.demo import history, world
+from distrib.demo.figures import find_worth_explaining, read_figures
+from distrib.demo.world import Block, build_world, first_day
+from distrib.ledger.chart import AccountKind
+from distrib.orders.tables import WaitingRefund
+from distrib.settlement.audit import audit_brand
+from distrib.settlement.paying import run_batch
+
+START = date(2026, 5, 24)
+SCALE = 60
+
+_slugs = (f"demo-{n}" for n in itertools.count())
+
+
+@pytest.fixture(scope="module")
+def blocks() -> list[Block]:
+    return build_world(START, scale=SCALE)
+
+
+def test_the_same_start_is_the_same_world(blocks: list[Block]) -> None:
+    assert build_world(START, scale=SCALE) == blocks
+    assert build_world(date(2026, 5, 25), scale=SCALE) != blocks
+
+
+@pytest.mark.parametrize("today", [date(2026, 1, 3), date(2026, 3, 31), date(2028, 2, 29)])
+def test_a_world_begins_on_any_day(today: date) -> None:
+    start = first_day(today)
+    blocks = build_world(start, scale=300)
+    assert [block.plan for block in blocks if block.plan] == [1, 2]
+    assert all(one.end < other.end for one, other in itertools.pairwise(blocks))
+    cutoffs = [block.cutoff for block in blocks if block.cutoff]
+    assert len(cutoffs) == world.BATCHES
+    assert max(block.end for block in blocks) <= world.midnight(today)
+
+
+def test_the_whole_world_is_as_large_as_it_says() -> None:
+    blocks = build_world(START)
+    sponsors = {join.external_id: join.sponsor for block in blocks for join in block.joins}
+    assert len(sponsors) == world.DISTRIBUTORS
+    assert sum(len(block.moves) for block in blocks) == world.MOVES
+    orders = [order for block in blocks for order in block.orders]
+    assert world.ORDERS * 0.999 < len(orders) <= world.ORDERS
+    assert max(Counter(map(len, map(lambda name: list(upline(sponsors, name)), sponsors)))) >= 8
+
+
+def upline(sponsors: dict[str, str | None], name: str) -> Iterator[str]:
+    above = sponsors[name]
+    while above is not None:
+        yield above
+        above = sponsors[above]
+
+
+def test_its_history_can_be_interrupted_and_stands_up_to_the_audit(
+    db: Database, settings: Settings, blocks: list[Block]
+) -> None:
+    with db.transaction() as session:
+        brand = history.found_brand(session, start=START, slug=next(_slugs))
+
+    def pay(number: int) -> None:
+        with db.transaction() as session:
+            run_batch(session, brand_id=brand.id, number=number, chunk_payouts=20)
+        jobs.run_all(db, settings)
+
+    for block, _ in history.play(db, brand, blocks, pay=pay):
+        if block.end > blocks[len(blocks) // 2].end:
+            break  # as if it had been killed
+    to_come = history.blocks_to_come(db, brand, blocks)
+    assert 0 < len(to_come) < len(blocks)
+    for _, pace in history.play(db, brand, to_come, pay=pay):
+        assert pace.orders
+    assert history.blocks_to_come(db, brand, blocks) == [blocks[-1]]
+
+    with db.transaction() as session:
+        brand = session.get_one(Brand, brand.id)
+        assert list(audit_brand(session, brand_id=brand.id)) == []
+        figures = read_figures(session, brand=brand)
+        waiting = session.scalar(
+            select(func.count()).where(WaitingRefund.brand_id == brand.id)
+        )
+        assert waiting == 0
+        words = explain_commission(
+            session,
+            brand=brand,
+            **dict(
+                zip(
+                    ("source_id", "line_no", "level"),
+                    find_worth_explaining(session, brand_id=brand.id),
+                    strict=True,
+                )
+            ),
+        ).words
+    everything = [block for block in blocks]
+    assert figures.trade.orders == sum(len(block.orders) for block in everything)
+    assert figures.trade.refunds == sum(len(block.refunds) for block in everything)
+    assert figures.tree.distributors == sum(len(block.joins) for block in everything)
+    assert [batch.state for batch in figures.batches] == ["settled", "settled"]
+    assert sum(figures.totals.values()) == 0
+    assert figures.totals[AccountKind.PAID] == sum(batch.total for batch in figures.batches)
+    assert "computed again just now, the engine gives the same" in words[-1]
