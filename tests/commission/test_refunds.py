@@ -123,6 +123,30 @@ def test_what_comes_back(
     assert findings(db, sold) == []
 
 
+@pytest.mark.parametrize(
+    "sold_for, back, money",
+    [
+        ((3, 1_000), [1, 1, 1], [333, 334, 333]),  # of 1000, of 667, of the rest
+        ((3, 1_000), [2, 1], [667, 333]),
+        ((2, 5), [1, 1], [3, 2]),  # half a fen goes to who asks first
+        ((2, 1), [1, 1], [1, 0]),
+        ((4, 2), [1, 1, 1, 1], [1, 0, 1, 0]),
+        ((7, 0), [3, 4], [0, 0]),
+    ],
+)
+def test_units_take_their_share_of_what_is_left(
+    db: Database, sold_for: tuple[int, int], back: list[int], money: list[int]
+) -> None:
+    brand, (units, cost) = factories.brand(db), sold_for
+    factories.chain(db, brand)
+    line = LineIn("a", units, 1_000, discount=units * 1_000 - cost)
+    ids_of(take(db, brand, order("o-1", lines=[line])))
+    for n, (count, amount) in enumerate(zip(back, money, strict=True)):
+        (refund_id,) = ids_of(give_back(db, brand, refund(f"r-{n}", "o-1", (1, count))))
+        assert returned(db, brand, refund_id) == [(1, count, amount)]
+    assert set(remains(db, brand).values()) <= {0}
+
+
 def test_a_refund_writes_the_difference(db: Database, sold: Brand) -> None:
     (refund_id,) = ids_of(
         give_back(db, sold, refund("r-1", "o-1", (1, 4), refunded_at=NOON + days(1), reason="torn"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from distrib.errors import InvalidInput
 from distrib.orders.document import LineIn
+from distrib.orders.sources.cells import RefundLine
 from distrib.orders.sources.mapping_file import load_mapping
 from tests.orders.files import SHOP, read, shop_mapping
 
@@ -110,6 +112,14 @@ def test_whole_orders(tmp_path: Path) -> None:
     assert not found.sales
 
 
+@pytest.mark.parametrize("row", ["1,2026-01-01,B,1", '1,2026-01-01,"B"x,1,10,,,,ann,,'])
+def test_a_row_that_is_none_spoils_its_order_too(tmp_path: Path, row: str) -> None:
+    text = f"{SHOP}1,2026-01-01,A,1,10,,,,ann,,\n{row}\n2,2026-01-01,A,1,10,,,,ann,,\n"
+    found = read(tmp_path, text, mapping=shop_mapping(whole_orders=True))
+    assert [sale.order.external_id for sale in found.sales] == ["2"]
+    assert len(read(tmp_path, text, mapping=shop_mapping()).sales) == 2
+
+
 def test_another_currency_than_the_brands(tmp_path: Path) -> None:
     text = SHOP + "1,2026-01-01,A,1,10,,,,ann,USD,\n2,2026-01-01,A,1,10,,,,ann,GBP,\n"
     found = read(tmp_path, text, mapping=shop_mapping(columns={"currency": "Kind"}))
@@ -121,6 +131,15 @@ def test_files_in_another_currency_than_the_brands(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="the brand takes CNY, the files are in GBP") as caught:
         read(tmp_path, SHOP, mapping=shop_mapping(currency="GBP"), currency="CNY")
     assert caught.value.field == "currency"
+
+
+def test_the_example_of_the_documentation(tmp_path: Path) -> None:
+    docs = (Path(__file__).parents[2] / "docs" / "imports.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```csv\n(.*?)```", docs, re.DOTALL)
+    found = read(tmp_path, example, mapping=load_mapping("standard"), currency="CNY")
+    assert found.reasons == []
+    assert [len(sale.order.lines) for sale in found.sales] == [2]
+    assert found.cancellations[0].rows[0].line == RefundLine("1001", "ZEN", 1, None, None)
 
 
 SHOPIFY = (

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from distrib.errors import InvalidInput
 from distrib.orders.sources.csv_file import OrderFiles
@@ -127,3 +129,15 @@ def test_a_file_that_changes_while_it_is_read(tmp_path: Path) -> None:
     path.write_text(UCI + ROW + ROW, encoding="utf-8")
     with pytest.raises(FileUnreadable, match="changed while it was read"):
         list(files.events())
+
+
+letters = st.sampled_from(
+    [*list('",\n\r\x00 1C0-.:;'), "2011-01-01", "UK", "é", "1,A,,1,2011-01-01,1,9,UK\n"]
+)
+
+
+@given(st.lists(letters, max_size=60), st.sampled_from(["utf-8", "latin-1"]))
+def test_anything_at_all_is_accounted_for(tmp_path: Path, text: list[str], encoding: str) -> None:
+    good = "7,A,,1,2011-01-01,1,9,UK\n"
+    found = read(tmp_path, (UCI + good + "".join(text)).encode(encoding))
+    assert (0, 2) in set(found.places())

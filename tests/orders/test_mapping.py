@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,9 @@ import pytest
 from distrib.errors import InvalidInput
 from distrib.orders.sources.mapping import Field
 from distrib.orders.sources.mapping_file import (
+    FIELD_KEYS,
+    FIELDS,
+    KEYS,
     MappingInvalid,
     builtin_mappings,
     load_mapping,
@@ -177,6 +182,19 @@ def test_a_mapping_file_that_is_none(tmp_path: Path, content: bytes | None) -> N
     with pytest.raises(MappingInvalid, match=r"mine\.toml") as caught:
         load_mapping(path)
     assert caught.value.field == "mapping"
+
+
+DOCS = (Path(__file__).parents[2] / "docs" / "imports.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("example", re.findall(r"```toml\n(.*?)```", DOCS, re.DOTALL))
+def test_the_examples_of_the_documentation(example: str) -> None:
+    assert read_mapping(tomllib.loads(example)).shop
+
+
+def test_the_documentation_names_every_key() -> None:
+    for key in (*KEYS, *FIELD_KEYS, *FIELDS):
+        assert f"`{key}`" in DOCS, key
 
 
 def test_an_unknown_name() -> None:

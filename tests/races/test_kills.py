@@ -196,10 +196,10 @@ def test_a_worker_is_killed(world: World, plugs: Plugs, point: str, victim: str)
 
 
 def test_it_settles_without_a_kill(world: World) -> None:
-    """What the other tests compare with; it does not take a lease's time."""
+    """What the other tests compare with: nobody sweeps, every job is handed over at once."""
     with world.nest.worker(world.settings, world.log):
         world.start()
-        wait_until(world.settled, "the batch is settled", patience=LEASE * 5)
+        world.wait_until_settled()
     world.check({}, set())
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import TypeVar
@@ -95,12 +95,14 @@ class Assembler:
     """Makes orders and refunds of rows; every row comes back in exactly one of the results.
 
     :param names: of the files, for reasons.
+    :param spoilt: numbers of orders that have rows which are not rows at all.
     """
 
     mapping: Mapping
     layouts: list[Layout]
     values: Values
     names: Sequence[str]
+    spoilt: set[str] = field(default_factory=set)
 
     def sale(self, number: str, rows: list[Row]) -> list[Sale | Rejected]:
         """The order that the rows make up, and the rows that cannot be used."""
@@ -123,7 +125,9 @@ class Assembler:
             found += [self._refuse(each, self._clash(kept[0][0])) for each in clashing]
         if kept:
             try:
-                order, minor = self._order(number, kept, spoilt=bool(found))
+                order, minor = self._order(
+                    number, kept, spoilt=bool(found) or number in self.spoilt
+                )
             except _Refused as refused:
                 found += [self._refuse(each, str(refused)) for each in (*kept, *again)]
             else:

@@ -80,18 +80,32 @@ class OrderFiles:
         """Count the rows, and find the orders whose rows do not stand together in one file."""
         seen: set[str] = set()
         for file, layout in zip(self.files, self.layouts, strict=True):
-            width, order_at = layout.width, layout.order_at
+            width, order_at, tells = layout.width, layout.order_at, layout.tells_refunds
             last: str | None = None
             for _, row in _body(file):
                 self.rows += 1
-                if len(row) != width or (layout.tells_refunds and _told(layout, row)):
+                if len(row) != width:
+                    self._spoil(layout, row)
                     continue
+                if tells:
+                    try:
+                        if layout.is_refund(row):
+                            continue
+                    except InvalidInput:
+                        self._spoil(layout, row)
+                        continue
                 if row[order_at] == last:
                     continue
                 last = row[order_at]
                 number, why = _number(layout, row)
                 if not why:
                     (self._apart if number in seen else seen).add(number)
+
+    def _spoil(self, layout: Layout, row: list[str]) -> None:
+        """Remember the order of a row that cannot be read, as far as it can be told."""
+        cells = row.raw.split(self.files[0].delimiter) if isinstance(row, Broken) else row
+        cells = cells[: layout.width] + [""] * (layout.width - len(cells))
+        self.assembler.spoilt.add(_number(layout, cells)[0])
 
     @property
     def money(self) -> Decimal:

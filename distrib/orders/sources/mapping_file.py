@@ -26,13 +26,13 @@ from distrib.orders.sources.mapping import (
 )
 
 REQUIRED = ("order", "placed_at", "sku", "quantity", "unit_price")
-_FIELDS = ("order", *HEAD_FIELDS, *LINE_FIELDS)
+FIELDS = ("order", *HEAD_FIELDS, *LINE_FIELDS)
 
-_KEYS = {
+KEYS = {
     "extends", "shop", "currency", "time_zone", "encoding", "delimiter", "amounts", "decimal",
     "datetime", "order_fields", "whole_orders", "columns", "refunds", "refuse",
 }  # fmt: skip
-_FIELD_KEYS = {
+FIELD_KEYS = {
     "column", "value", "optional", "strip_suffix", "remove", "lower", "pattern", "blank", "map",
     "default",
 }  # fmt: skip
@@ -83,9 +83,9 @@ def read_mapping(document: Table[str, Any]) -> Mapping:
     :raises MappingInvalid: naming the key, as in ``columns.sku.pattern``.
     """
     document = _extended(document)
-    _only(document, _KEYS, "")
+    _only(document, KEYS, "")
     given = _table(document, "columns")
-    _only(given, set(_FIELDS), "columns.")
+    _only(given, set(FIELDS), "columns.")
     columns = {
         name: _field(spec, f"columns.{name}")
         for name, spec in given.items()
@@ -208,7 +208,7 @@ def _field(spec: Any, at: str) -> Field:
     table = {"column": spec} if isinstance(spec, str | list) else spec
     if not isinstance(table, dict):
         raise _fail("is a column, a list of columns or a table", at)
-    _only(table, _FIELD_KEYS, f"{at}.")
+    _only(table, FIELD_KEYS, f"{at}.")
     if ("column" in table) == ("value" in table):
         raise _fail("has a column or a value", at)
     if "" in table.get("column", ()) and not isinstance(table["column"], str):

@@ -8,7 +8,8 @@ from decimal import Context, Decimal, Inexact
 
 from distrib import clock
 from distrib.errors import InvalidInput
-from distrib.money import MAX_AMOUNT, exponent, parse_amount
+from distrib.money import exponent, parse_amount
+from distrib.orders.document import MAX_QUANTITY
 from distrib.orders.sources.mapping import Mapping
 
 EXACT = Context(prec=1_000, traps=[Inexact])
@@ -76,8 +77,8 @@ class Values:
         if not _WHOLE.fullmatch(text):
             raise InvalidInput(f"{text!r} is no whole number", field=field)
         quantity = int(text)
-        if abs(quantity) > MAX_AMOUNT:
-            raise InvalidInput(f"{quantity} is more than {MAX_AMOUNT}", field=field)
+        if abs(quantity) > MAX_QUANTITY:
+            raise InvalidInput(f"{quantity} is more than {MAX_QUANTITY}", field=field)
         return quantity
 
     def amount(self, text: str, field: str) -> int:
