@@ -127,7 +127,7 @@ class Database:
         self.engine = engine
         self._after_commit = after_commit
 
-    def run(self, work: Callable[[Session], T], *, tries: int = 5) -> T:
+    def run(self, work: Callable[[Session], T], *, tries: int = 20) -> T:
         """Do ``work`` in a transaction; again if another transaction got in its way.
 
         Two that take the same order at once, or lock the same rows, meet here: the second starts

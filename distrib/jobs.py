@@ -10,7 +10,9 @@ every claim. Whatever the worker writes later it writes in a transaction that be
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -22,6 +24,7 @@ from rq.serializers import JSONSerializer
 from sqlalchemy import CheckConstraint, Index, insert, or_, select, update
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql import insert as pg_insert
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from distrib import clock, ids
@@ -198,21 +201,66 @@ class Waker:
 
 
 def claim(session: Session, job_id: int, lease_seconds: int) -> Claim | None:
-    """Take the job if it is ready and nobody's lease is running; give it a new fence."""
+    """Take the job if it is ready and nobody's lease is running; give it a new fence.
+
+    Never waits: a worker that is frozen inside a transaction of the job holds up nobody else.
+    """
     now = clock.now()
-    row = session.execute(
-        update(Job)
+    free = (
+        select(Job.id)
         .where(
             Job.id == job_id,
             Job.state == JobState.READY,
             or_(Job.lease_until.is_(None), Job.lease_until < now),
         )
+        .with_for_update(skip_locked=True)
+        .scalar_subquery()
+    )
+    row = session.execute(
+        update(Job)
+        .where(Job.id == free)
         .values(fence=Job.fence + 1, lease_until=now + timedelta(seconds=lease_seconds))
         .returning(Job.kind, Job.brand_id, Job.fence, Job.args)
     ).one_or_none()
     if row is None:
         return None
     return Claim(job_id=job_id, brand_id=row.brand_id, fence=row.fence, args=row.args)
+
+
+@contextmanager
+def _kept_alive(database: Database, held: Claim, lease_seconds: int) -> Iterator[None]:
+    """Renew the lease while the block runs: work may take longer than one lease."""
+    done = threading.Event()
+
+    def renew() -> None:
+        while not done.wait(lease_seconds / 3):
+            try:
+                with database.transaction() as session:
+                    mine = (
+                        select(Job.id)
+                        .where(
+                            Job.id == held.job_id,
+                            Job.fence == held.fence,
+                            Job.state == JobState.READY,
+                        )
+                        .with_for_update(skip_locked=True)
+                        .scalar_subquery()
+                    )
+                    session.execute(
+                        update(Job)
+                        .where(Job.id == mine)
+                        .values(lease_until=clock.now() + timedelta(seconds=lease_seconds))
+                    )
+            except SQLAlchemyError:
+                continue  # the database is away for a moment; the lease outlives two more tries
+
+    thread = threading.Thread(target=renew, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 def run(database: Database, settings: Settings, job_id: int) -> bool:
@@ -228,7 +276,8 @@ def run(database: Database, settings: Settings, job_id: int) -> bool:
     if held is None or kind is None:
         return False
     try:
-        _handlers[kind](database, settings, held)
+        with _kept_alive(database, held, settings.lease_seconds):
+            _handlers[kind](database, settings, held)
     except LeaseLost:
         return False
     except Exception as error:

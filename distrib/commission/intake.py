@@ -143,6 +143,8 @@ def take_orders(session: Session, *, brand: Brand, orders: Sequence[OrderIn]) ->
             differs=_differs(orders[i]),
         )
     if new:
+        # in one order everywhere: two that take the same orders wait, and are no deadlock
+        new.sort(key=lambda each: (each.order.shop, each.order.external_id))
         _record(session, brand, new, now)
         awaited = [(each.order.shop, each.order.external_id) for each in new if each.credit.awaited]
         if awaited:

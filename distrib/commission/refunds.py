@@ -110,6 +110,7 @@ def take_refunds(session: Session, *, brand: Brand, refunds: Sequence[RefundIn])
     rounds: dict[int, list[int]] = defaultdict(list)
     first: dict[tuple[str, str, str], int] = {}
     repeats: list[tuple[int, int]] = []
+    waits: list[int] = []
     depth: dict[Key, int] = defaultdict(int)
     for i in todo:
         key = _order_key(refunds[i])
@@ -119,7 +120,7 @@ def take_refunds(session: Session, *, brand: Brand, refunds: Sequence[RefundIn])
             outcomes[i] = _repeat(refunds[i], known[name], digest)
             continue
         if key not in order_ids:
-            outcomes[i] = _keep_waiting(session, brand, refunds[i], digest, now)
+            waits.append(i)
             continue
         if name in first:
             repeats.append((i, first[name]))
@@ -127,6 +128,8 @@ def take_refunds(session: Session, *, brand: Brand, refunds: Sequence[RefundIn])
         first[name] = i
         rounds[depth[key]].append(i)
         depth[key] += 1
+    for i in sorted(waits, key=lambda i: (*_order_key(refunds[i]), refunds[i].external_id)):
+        outcomes[i] = _keep_waiting(session, brand, refunds[i], content_hash(refunds[i]), now)
     if rounds:
         book = open_book(session, brand_id=brand.id, order_ids=sorted(order_ids.values()))
         for number in sorted(rounds):

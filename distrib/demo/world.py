@@ -99,7 +99,7 @@ def second_plan_day(start: date) -> date:
 def build_world(start: date, *, scale: int = 1) -> list[Block]:
     """Everything that happens from ``start`` on, step by step; what is empty is left out.
 
-    :param scale: divides the number of people and orders: tests take a small world.
+    :param scale: divides the number of people and orders, up to 60: tests take a small world.
     """
     return _World(start, scale).blocks()
 

@@ -138,10 +138,11 @@ def draw_up_batch(
         raise InvalidInput(
             f"there is no provider {provider!r}; known are {names}", field="provider"
         )
-    post_maturations(session, brand_id=brand.id)
+    # read first: days that begin to mature after this are not ours, what began before is posted
     matured = session.scalars(select(Brand.matured_through).where(Brand.id == brand.id)).one()
     if cutoff > matured:
         raise InvalidInput(f"only days up to {matured} have left the hold", field="cutoff")
+    post_maturations(session, brand_id=brand.id)
     lock(session, brand.id, Lock.SETTLEMENT)
     now = clock.now()
     last = session.scalar(
@@ -219,7 +220,9 @@ def get_batch(
     query = select(SettlementBatch).where(
         SettlementBatch.brand_id == brand_id, SettlementBatch.number == number
     )
-    batch = session.scalar(query.with_for_update() if for_update else query)
+    if for_update:  # and read it again: the session may have seen it before it was locked
+        query = query.with_for_update().execution_options(populate_existing=True)
+    batch = session.scalar(query)
     if batch is None:
         raise BatchNotFound(f"there is no batch {number}", field="batch")
     return batch

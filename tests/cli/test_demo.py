@@ -12,8 +12,6 @@ from sqlalchemy import func, select
 
 from distrib import jobs
 from distrib.brands.tables import Brand
-from distrib.cli.demo_report import Audit, Speed, curl_lines, draw_audit, draw_figures, draw_speed
-from distrib.cli.output import console
 from distrib.commission.explanation import explain_commission
 from distrib.config import Settings
 from distrib.db import Database
@@ -44,7 +42,7 @@ def test_the_same_start_is_the_same_world(blocks: list[Block]) -> None:
 @pytest.mark.parametrize("today", [date(2026, 1, 3), date(2026, 3, 31), date(2028, 2, 29)])
 def test_a_world_begins_on_any_day(today: date) -> None:
     start = first_day(today)
-    blocks = build_world(start, scale=300)
+    blocks = build_world(start, scale=SCALE)
     assert [block.plan for block in blocks if block.plan] == [1, 2]
     assert all(one.end < other.end for one, other in itertools.pairwise(blocks))
     cutoffs = [block.cutoff for block in blocks if block.cutoff]
@@ -93,9 +91,7 @@ def test_its_history_can_be_interrupted_and_stands_up_to_the_audit(
         brand = session.get_one(Brand, brand.id)
         assert list(audit_brand(session, brand_id=brand.id)) == []
         figures = read_figures(session, brand=brand)
-        waiting = session.scalar(
-            select(func.count()).where(WaitingRefund.brand_id == brand.id)
-        )
+        waiting = session.scalar(select(func.count()).where(WaitingRefund.brand_id == brand.id))
         assert waiting == 0
         words = explain_commission(
             session,
@@ -108,7 +104,7 @@ def test_its_history_can_be_interrupted_and_stands_up_to_the_audit(
                 )
             ),
         ).words
-    everything = [block for block in blocks]
+    everything = blocks
     assert figures.trade.orders == sum(len(block.orders) for block in everything)
     assert figures.trade.refunds == sum(len(block.refunds) for block in everything)
     assert figures.tree.distributors == sum(len(block.joins) for block in everything)

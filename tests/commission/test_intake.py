@@ -28,7 +28,7 @@ from distrib.ledger.chart import AccountKind
 from distrib.ledger.service import read_balances
 from distrib.ledger.tables import Transfer
 from distrib.money import MAX_AMOUNT
-from distrib.orders.document import LineIn, OrderIn
+from distrib.orders.document import MAX_QUANTITY, LineIn, OrderIn
 from distrib.orders.tables import Order, OrderLine
 from distrib.tree.service import move_distributor
 from tests import factories
@@ -118,7 +118,7 @@ def test_an_order_pays_three_levels(db: Database, brand: Brand) -> None:
         (LineIn("a", 1, 1_000, shipping=600, tax=130), 1_000),
         (LineIn("a", 1, 0, shipping=600), 0),
         (LineIn("a", 1, MAX_AMOUNT), MAX_AMOUNT),
-        (LineIn("a", MAX_AMOUNT, 1), MAX_AMOUNT),
+        (LineIn("a", MAX_QUANTITY, MAX_AMOUNT // MAX_QUANTITY), MAX_AMOUNT),
     ],
 )
 def test_commission_is_on_price_less_discount(
@@ -217,7 +217,7 @@ REFUSED: list[tuple[str, OrderIn, type[Exception], str]] = [
     ),
     ("a huge price", order("x", MAX_AMOUNT + 1), InvalidInput, "lines[0].unit_price"),
     ("a huge total", order("x", MAX_AMOUNT, 1), InvalidInput, "lines"),
-    ("a huge line", order("x", lines=[LineIn("a", MAX_AMOUNT, 2)]), InvalidInput, "lines"),
+    ("a huge line", order("x", lines=[LineIn("a", MAX_QUANTITY, 9_001)]), InvalidInput, "lines"),
     ("tax counts", order("x", lines=[LineIn("a", 1, MAX_AMOUNT, tax=1)]), InvalidInput, "lines"),
     ("no SKU", order("x", lines=[LineIn("", 1, 1)]), InvalidInput, "lines[0].sku"),
     (
@@ -236,6 +236,12 @@ CANNOT_BE_KEPT: list[tuple[str, OrderIn, type[Exception], str]] = [
     (
         "more units than 64 bits",
         order("x", lines=[LineIn("a", 2**63, 0)]),
+        InvalidInput,
+        "lines[0].quantity",
+    ),
+    (
+        "more units than anybody sells",
+        order("x", lines=[LineIn("a", MAX_QUANTITY + 1, 0)]),
         InvalidInput,
         "lines[0].quantity",
     ),

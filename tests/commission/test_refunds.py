@@ -530,6 +530,16 @@ def test_a_waiting_refund_that_turns_out_to_be_wrong_is_kept(db: Database, brand
         assert apply_waiting(session, brand=brand) == 0, "a wrong one is not tried for ever"
 
 
+def test_a_wrong_one_that_is_put_right_waits_no_more(db: Database, brand: Brand) -> None:
+    factories.chain(db, brand)
+    give_back(db, brand, refund("r-1", "o-1", (1, 3)))
+    ids_of(take(db, brand, order("o-1", lines=[LineIn("a", 2, 1_000)])))
+    assert waiting(db, brand) == {"r-1": "3 units come back, 2 are left"}
+    ids_of(give_back(db, brand, refund("r-1", "o-1", (1, 1))))
+    assert waiting(db, brand) == {}
+    assert findings(db, brand) == []
+
+
 def test_the_sweeper_finds_what_came_at_the_same_instant(db: Database, sold: Brand) -> None:
     """A refund that was kept while its order was being taken."""
     early = refund("r-1", "o-1", (1, 1))

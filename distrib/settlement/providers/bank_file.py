@@ -10,6 +10,7 @@ import csv
 import hashlib
 import io
 import os
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -29,8 +30,9 @@ def _safe(text: str) -> str:
 
 def _write_atomically(path: Path, content: bytes) -> None:
     """Write a file so that a reader, and a kill, meet the old content or the new, never less."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("wb") as file:
+    number, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    temporary = Path(name)
+    with os.fdopen(number, "wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
