@@ -21,7 +21,7 @@ from distrib import schema
 from distrib.brands.tables import Brand
 from distrib.config import Settings, database_url
 from distrib.db import Database, make_engine
-from distrib.embedded import attach
+from distrib.embedded import attach, stop
 from tests import factories
 
 hypothesis_settings.register_profile(
@@ -64,6 +64,7 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ["DISTRIB_EMBEDDED_PG_OPTIONS"] = "-c fsync=off -c full_page_writes=off"
         home = _stack.enter_context(tempfile.TemporaryDirectory(prefix="distrib-test-"))
         Path(home).chmod(0o755)
+        _stack.callback(stop, Path(home) / "data")
         servers = _stack.enter_context(attach(Path(home) / "data"))
         del os.environ["DISTRIB_EMBEDDED_PG_OPTIONS"]
         url, redis_url = servers.database_url, servers.redis_url
