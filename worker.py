@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -26,10 +27,11 @@ from typing import Any
 import redis
 import rq
 from rq.serializers import JSONSerializer
-from sqlalchemy import exists, select
+from sqlalchemy import delete, exists, select
 from sqlalchemy.exc import OperationalError
 
 from distrib import clock, jobs
+from distrib.api.tables import IdempotencyKey
 from distrib.brands.tables import Brand
 from distrib.commission.refunds import apply_waiting
 from distrib.config import Settings, settings
@@ -51,6 +53,8 @@ SWEEP_SECONDS = 2
 STOP_SECONDS = 20
 CALM_SECONDS = 10
 LONGEST_PAUSE = 10
+FORGET_EVERY = timedelta(hours=1)
+REMEMBER_ANSWERS = timedelta(days=7)  # how long an Idempotency-Key may be used again
 KEEPER = "DISTRIB_KEEPER"  # in the environment of what a Keeper starts: its pid
 
 logger = logging.getLogger("distrib.worker")
@@ -213,6 +217,7 @@ class Sweeper:
     def __init__(self, database: Database, wake: Callable[[list[int]], None]) -> None:
         self._database = database
         self._wake = wake
+        self._forget_at = clock.now()
 
     def run(self) -> None:
         """Sweep every two seconds until told to stop."""
@@ -240,6 +245,20 @@ class Sweeper:
                 if unfolded:
                     with _logged(f"folding {brand.slug}"):
                         self._fold(brand.id)
+
+        if clock.now() >= self._forget_at:
+            with _logged("forgetting old answers"):
+                self._forget_answers()
+            self._forget_at = clock.now() + FORGET_EVERY
+
+    def _forget_answers(self) -> None:
+        """Remove answers to requests so old that nobody will send them again."""
+        with self._database.transaction() as session:
+            session.execute(
+                delete(IdempotencyKey).where(
+                    IdempotencyKey.created_at < clock.now() - REMEMBER_ANSWERS
+                )
+            )
 
     def _brands(self) -> list[tuple[Brand, bool, bool, bool]]:
         """Each brand, and whether it has unfolded postings, waiting refunds, begun maturations."""
