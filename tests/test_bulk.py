@@ -97,7 +97,7 @@ def spread(rows: list[Row], count: int) -> dict[str, list[Any]]:
 
 
 @given(data=st.data(), count=st.sampled_from(SIZES))
-@settings(max_examples=60)
+@settings(max_examples=40)
 def test_lists_arrive(db: Database, data: st.DataObject, count: int) -> None:
     names = data.draw(st.sets(st.sampled_from(NAMES), min_size=1))
     row = st.fixed_dictionaries({name: st.none() | ANY[name] for name in sorted(names)})
@@ -110,7 +110,7 @@ def test_lists_arrive(db: Database, data: st.DataObject, count: int) -> None:
 
 
 @given(data=st.data(), count=st.sampled_from(SIZES))
-@settings(max_examples=60)
+@settings(max_examples=40)
 def test_arrays_and_scalars_arrive(db: Database, data: st.DataObject, count: int) -> None:
     names = data.draw(st.sets(st.sampled_from(sorted(FIXED)), min_size=1))
     row = st.fixed_dictionaries({name: FIXED[name] for name in sorted(names)})

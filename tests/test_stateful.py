@@ -616,8 +616,8 @@ def test_the_house_is_the_model(db: Database, settings: Settings) -> None:
 
 
 EXAMPLES = settings(
-    max_examples=20,
-    stateful_step_count=45,
+    max_examples=15,
+    stateful_step_count=40,
     deadline=None,
     suppress_health_check=list(HealthCheck),
     print_blob=True,

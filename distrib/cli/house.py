@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -167,6 +168,8 @@ def start(data_dir: Path, *, host: str, port: int, workers: int, wait_seconds: f
             env={**os.environ, "PYTHONPATH": path, "DISTRIB_DATA": str(data_dir.resolve())},
             start_new_session=True,
         )
+    # whoever started it may live on, and then has to note its end
+    threading.Thread(target=process.wait, daemon=True).start()
     deadline = time.monotonic() + wait_seconds
     while True:
         house = find(data_dir)

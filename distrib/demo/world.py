@@ -162,7 +162,7 @@ class _World:
 
     def _joining_times(self) -> list[datetime]:
         """When people join: the founders at once, then more and more, then fewer."""
-        founders = min(_FOUNDERS, self.distributors // 10)
+        founders = min(_FOUNDERS, self.distributors // 2)
         weights = [40 + min(n, 2 * (DAYS - n)) for n in range(1, DAYS)]
         counts = allocate(self.distributors - founders, weights)
         times = [self.begins + timedelta(minutes=n) for n in range(founders)]

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import itertools
-from collections import Counter
+import json
+import shlex
+import urllib.request
 from collections.abc import Iterator
 from datetime import date
 
 import pytest
 from sqlalchemy import func, select
 
+import worker as workers
 from distrib import jobs
 from distrib.brands.tables import Brand
+from distrib.cli import house
+from distrib.cli.demo import Memory
 from distrib.commission.explanation import explain_commission
 from distrib.config import Settings
 from distrib.db import Database
@@ -22,6 +27,8 @@ from distrib.ledger.chart import AccountKind
 from distrib.orders.tables import WaitingRefund
 from distrib.settlement.audit import audit_brand
 from distrib.settlement.paying import run_batch
+from tests.cli.conftest import Cli
+from tests.cli.processes import alive, wait_for
 
 START = date(2026, 5, 24)
 SCALE = 60
@@ -57,7 +64,7 @@ def test_the_whole_world_is_as_large_as_it_says() -> None:
     assert sum(len(block.moves) for block in blocks) == world.MOVES
     orders = [order for block in blocks for order in block.orders]
     assert world.ORDERS * 0.999 < len(orders) <= world.ORDERS
-    assert max(Counter(map(len, map(lambda name: list(upline(sponsors, name)), sponsors)))) >= 8
+    assert max(len(list(upline(sponsors, name))) for name in sponsors) >= 8
 
 
 def upline(sponsors: dict[str, str | None], name: str) -> Iterator[str]:
@@ -93,22 +100,65 @@ def test_its_history_can_be_interrupted_and_stands_up_to_the_audit(
         figures = read_figures(session, brand=brand)
         waiting = session.scalar(select(func.count()).where(WaitingRefund.brand_id == brand.id))
         assert waiting == 0
+        source_id, line_no, level = find_worth_explaining(session, brand_id=brand.id)
         words = explain_commission(
-            session,
-            brand=brand,
-            **dict(
-                zip(
-                    ("source_id", "line_no", "level"),
-                    find_worth_explaining(session, brand_id=brand.id),
-                    strict=True,
-                )
-            ),
+            session, brand=brand, source_id=source_id, line_no=line_no, level=level
         ).words
-    everything = blocks
-    assert figures.trade.orders == sum(len(block.orders) for block in everything)
-    assert figures.trade.refunds == sum(len(block.refunds) for block in everything)
-    assert figures.tree.distributors == sum(len(block.joins) for block in everything)
+    assert figures.trade.orders == sum(len(block.orders) for block in blocks)
+    assert figures.trade.refunds == sum(len(block.refunds) for block in blocks)
+    assert figures.tree.distributors == sum(len(block.joins) for block in blocks)
     assert [batch.state for batch in figures.batches] == ["settled", "settled"]
     assert sum(figures.totals.values()) == 0
     assert figures.totals[AccountKind.PAID] == sum(batch.total for batch in figures.batches)
     assert "computed again just now, the engine gives the same" in words[-1]
+
+
+# -- the command --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small(apart: Settings, monkeypatch: pytest.MonkeyPatch) -> Cli:
+    """A command line whose environment names the servers, and a demo of a few people."""
+    monkeypatch.setattr(world, "DISTRIBUTORS", 50)
+    monkeypatch.setattr(world, "ORDERS", 400)
+    monkeypatch.setattr(world, "MOVES", 2)
+    for name, value in workers.environment(apart).items():
+        monkeypatch.setenv(name, value)
+    return Cli(apart)
+
+
+def test_the_demo_leaves_an_api_to_ask(small: Cli, apart: Settings) -> None:
+    try:
+        said = small("demo", "--port", "0")
+        assert said.code == 0, said
+        assert "Nothing is wrong." in said.out
+        assert "batch 2: " in said.err
+        asked = [shlex.split(line) for line in said.out.splitlines() if line.startswith("curl")]
+        assert len(asked) == 5
+        for *_, header, url in asked:
+            name, _, key = header.partition(": ")
+            with urllib.request.urlopen(urllib.request.Request(url, headers={name: key})) as answer:
+                assert json.load(answer)
+        again = small("demo", "--json")
+        assert again.document["key"] in asked[0][3]
+        assert again.document["api"] == small.document("status")["api"]
+        assert again.document["audit"]["findings"] == 0
+        second = small("up")
+        assert (second.code, "is up already at" in second.err) == (1, True)
+    finally:
+        running = house.find(apart.data_dir)
+        stopped = small.document("stop")
+    assert running is not None
+    assert stopped == {"up": True, "servers": False}
+    assert house.find(apart.data_dir) is None
+    assert not running.answers()
+    wait_for(lambda: not alive(running.pid))
+    assert small.well("stop").startswith("Nothing runs in")
+
+
+def test_only_its_owner_may_read_the_key(small: Cli, apart: Settings) -> None:
+    Memory(key="dk_x").write(apart.data_dir / "demo.json")
+    assert (apart.data_dir / "demo.json").stat().st_mode & 0o077 == 0
+    assert Memory.read(apart.data_dir / "demo.json").key == "dk_x"
+    (apart.data_dir / "demo.json").write_text("{")
+    assert Memory.read(apart.data_dir / "demo.json").key == ""

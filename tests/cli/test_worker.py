@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -30,6 +29,7 @@ from distrib.settlement.batch import approve_batch, draw_up_batch, get_batch, ma
 from distrib.settlement.paying import run_batch
 from distrib.settlement.tables import Maturation
 from tests import factories
+from tests.cli.processes import PATIENCE, alive, children, family, kill, role, wait_for
 from tests.factories import NOON, order, refund
 
 pytestmark = [
@@ -38,48 +38,6 @@ pytestmark = [
 ]
 
 PAYEES = 16
-PATIENCE = 60
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
-
-
-def children(parent: int) -> list[int]:
-    """The living children of a process."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            state, ppid = (entry / "stat").read_text().rpartition(")")[2].split()[:2]
-        except OSError:
-            continue  # it ended while we looked
-        if int(ppid) == parent and state != "Z":
-            found.append(int(entry.name))
-    return sorted(found)
-
-
-def family(parent: int) -> list[int]:
-    """All that descend from a process."""
-    return [pid for child in children(parent) for pid in (child, *family(child))]
-
-
-def role(pid: int) -> str:
-    """``worker`` or ``sweeper``."""
-    try:
-        return (Path("/proc") / str(pid) / "cmdline").read_text().split("\0")[-2]
-    except (OSError, IndexError):
-        return ""
-
-
-def alive(pid: int) -> bool:
-    """Whether the process is there, and no zombie that its parent has not buried."""
-    try:
-        return (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 @contextmanager
@@ -185,12 +143,6 @@ def test_what_is_killed_is_started_again_and_nothing_is_paid_twice(
         process.wait()
         wait_for(lambda: not [pid for pid in everybody if alive(pid)])
     require_well(apart_db, batch[0])
-
-
-def kill(*pids: int) -> None:
-    for pid in pids:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
 
 
 def test_redis_losing_everything_costs_time_only(

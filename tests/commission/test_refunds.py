@@ -176,7 +176,7 @@ def test_a_refund_writes_the_difference(db: Database, sold: Brand) -> None:
     rounding=st.sampled_from(["down", "half_up", "half_even"]),
     data=st.data(),
 )
-@settings(max_examples=25)
+@settings(max_examples=15)
 def test_any_number_of_partial_refunds_adds_up(
     db: Database, lines: list[tuple[int, int, int]], rounding: str, data: st.DataObject
 ) -> None:

@@ -91,7 +91,7 @@ STEPS = st.lists(
 
 
 @given(STEPS)
-@settings(max_examples=40)
+@settings(max_examples=25)
 def test_balances_are_a_dict(db: Database, steps: list[Any]) -> None:
     """Post (list), fold some postings (number), or post and roll back, in any order."""
     brand, model, waiting = factories.brand(db), Model(), 0
@@ -240,7 +240,7 @@ def test_a_query_that_finds_nothing_posts_nothing(db: Database, brand: Brand) ->
     st.lists(MOVEMENTS, min_size=1, max_size=8),
     st.lists(st.integers(1, 3), max_size=8),
 )
-@settings(max_examples=20)
+@settings(max_examples=12)
 def test_folding_in_any_rounds_gives_the_same(
     db: Database, postings: list[list[Movement]], rounds: list[int]
 ) -> None:

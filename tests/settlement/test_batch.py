@@ -380,8 +380,9 @@ def test_a_batch_never_takes_what_is_still_held(db: Database, brand: Brand, who:
     begun: list[date] = []
 
     def begin_meanwhile(*about: Any) -> None:
-        """Right after the batch has looked for maturations to post, another begins."""
-        if "FROM maturation" in about[2] and not begun:
+        """Right after the batch has looked at what has matured, another day begins to."""
+        looked = "FROM maturation" in about[2] or "matured_through" in about[2]
+        if looked and not begun:
             begun.append(DAY)
             with db.transaction() as other:
                 begin_maturation(other, brand_id=brand.id, through=DAY)

@@ -213,7 +213,7 @@ EVENTS = st.lists(
 
 
 @given(EVENTS)
-@settings(max_examples=20)
+@settings(max_examples=12)
 def test_what_is_told_agrees_with_the_ledger(
     db: Database, settings: Settings, events: list[Any]
 ) -> None:
