@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -72,10 +72,12 @@ def die_with_parent(number: signal.Signals, parent: int) -> None:
             os._exit(1)
 
 
-def follow_keeper() -> None:
-    """In a process that a :class:`Keeper` started: end when the keeper does."""
-    if keeper := os.environ.pop(KEEPER, None):
+def follow_keeper() -> bool:
+    """In a process that a :class:`Keeper` started (true then): end when the keeper does."""
+    keeper = os.environ.pop(KEEPER, None)
+    if keeper is not None:
         die_with_parent(signal.SIGTERM, int(keeper))
+    return keeper is not None
 
 
 @dataclass
@@ -328,15 +330,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     follow_keeper()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s[%(process)d] %(message)s")
     try:
+        if options.only is None:
+            from distrib.cli.desk import Desk  # it looks after the schema; children need not
+
+            with closing(Desk()) as desk:
+                keep(desk.ready(), workers=options.workers, sweeper=not options.no_sweeper)
+            return 0
         with settings() as found:
             if options.only == "worker":
                 run_worker(found)
-            elif options.only == "sweeper":
-                Sweeper(
-                    Database(make_engine(found.database_url, pool_size=1)), jobs.Waker(found)
-                ).run()
             else:
-                keep(found, workers=options.workers, sweeper=not options.no_sweeper)
+                database = Database(make_engine(found.database_url, pool_size=1))
+                Sweeper(database, jobs.Waker(found)).run()
     except (DistribError, EmbeddedError) as error:
         logger.error(error)
         return 1

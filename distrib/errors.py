@@ -41,6 +41,17 @@ class DistribError(Exception):
         return body | self.extra
 
 
+def unstorable(text: str) -> str | None:
+    """Why the database cannot keep ``text``, or None when it can."""
+    if "\x00" in text:
+        return "contains a NUL character"
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return "contains half of a surrogate pair"
+    return None
+
+
 class InvalidInput(DistribError):
     """A field holds what it may not hold."""
 

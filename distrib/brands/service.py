@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from distrib import clock, ids, money
 from distrib.brands.tables import ApiKey, Brand
-from distrib.errors import Conflict, InvalidInput, NotFound, Unauthorized
+from distrib.errors import Conflict, InvalidInput, NotFound, Unauthorized, unstorable
 
 _SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
@@ -53,6 +53,8 @@ def create_brand(
         raise InvalidInput("use lower-case letters, digits and hyphens, up to 63", field="slug")
     if not name.strip():
         raise InvalidInput("a brand has a name", field="name")
+    if (reason := unstorable(name)) is not None:
+        raise InvalidInput(reason, field="name")
     for field, check in (("currency", money.exponent), ("time_zone", clock.zone)):
         try:
             check(currency if field == "currency" else time_zone)

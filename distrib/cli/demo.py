@@ -6,7 +6,7 @@ import json
 import os
 import statistics
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -57,33 +57,21 @@ class Memory:
     brand_id: int = 0
     key: str = ""
     finished: bool = False
-    seconds: float = 0.0
-    orders: int = 0
-    order_seconds: float = 0.0
-    single_ms: float = 0.0
-    slow_single_ms: float = 0.0
-    batch_seconds: tuple[float, ...] = ()
+    speed: Speed = field(default_factory=Speed)
 
     @classmethod
     def read(cls, path: Path) -> Memory:
         """What was kept; a fresh memory if nothing was."""
         try:
-            return cls(**json.loads(path.read_text()))
-        except (OSError, ValueError, TypeError):
+            kept = json.loads(path.read_text())
+            return cls(**kept | {"speed": Speed(**kept["speed"])})
+        except (OSError, ValueError, TypeError, KeyError):
             return cls()
 
     def write(self, path: Path) -> None:
         """Keep it; it holds a key, so nobody else may read it."""
         path.touch(mode=0o600)
         path.write_text(json.dumps(asdict(self)))
-
-    def note_pace(self, pace: Pace) -> None:
-        """Keep how long things took."""
-        self.orders, self.order_seconds = pace.orders, pace.seconds
-        self.batch_seconds = tuple(pace.batches)
-        if len(pace.single) > 1:
-            self.single_ms = 1000 * statistics.median(pace.single)
-            self.slow_single_ms = 1000 * statistics.quantiles(pace.single, n=20)[-1]
 
 
 @click.command()
@@ -107,9 +95,11 @@ def demo(desk: Desk, serve: bool, port: int) -> None:
     if memory.brand_id != brand.id:
         memory = Memory(brand_id=brand.id)
     if not memory.finished:
-        began = time.perf_counter()
-        memory.note_pace(_make_history(desk, brand))
-        memory.seconds += time.perf_counter() - began
+        try:
+            memory.speed = _make_history(desk, brand)
+        except KeyboardInterrupt:
+            note("Interrupted. Run it again: it goes on where it stopped.")
+            raise
         memory.finished = True
     memory.key = _key(desk, brand, memory.key)
     memory.write(path)
@@ -120,7 +110,7 @@ def demo(desk: Desk, serve: bool, port: int) -> None:
         *draw_figures(story.figures),
         draw_words(story.words),
         draw_audit(story.audit),
-        draw_speed(_speed(memory, story.figures)),
+        draw_speed(memory.speed),
     )
     if running is not None and not desk.as_json:
         stop = os.environ.get("DISTRIB_STOP", "distrib stop")
@@ -175,7 +165,8 @@ class _Teller:
         self._bar.console.print(f"  {text}", style="dim")
 
 
-def _make_history(desk: Desk, brand: Brand) -> Pace:
+def _make_history(desk: Desk, brand: Brand) -> Speed:
+    began = time.perf_counter()
     blocks = build_world(clock.day_of(brand.created_at, brand.time_zone))
     blocks = blocks_to_come(desk.database, brand, blocks)
     orders = sum(len(block.orders) for block in blocks)
@@ -184,13 +175,27 @@ def _make_history(desk: Desk, brand: Brand) -> Pace:
     with workers.in_background(desk.settings, workers=WORKERS), progress() as bar:
         teller = _Teller(bar, orders)
 
-        def pay(number: int) -> None:
+        def pay(number: int) -> int:
             batch = _pay(desk, brand, number)
             teller.say(f"batch {number}: {batch.payouts:,} payouts, paid by {WORKERS} workers")
+            return batch.payouts
 
         for block, pace in play(desk.database, brand, blocks, pay=pay):
             teller.tell(block, pace)
-    return pace
+    return _speed(pace, time.perf_counter() - began)
+
+
+def _speed(pace: Pace, seconds: float) -> Speed:
+    single = [1000 * each for each in pace.single] * 2  # quantiles take two at least
+    return Speed(
+        seconds=seconds,
+        orders=pace.orders,
+        order_seconds=pace.seconds,
+        single_ms=statistics.median(single) if single else 0.0,
+        slow_single_ms=statistics.quantiles(single, n=20)[-1] if single else 0.0,
+        payouts=pace.payouts,
+        payout_seconds=pace.payout_seconds,
+    )
 
 
 def _pay(desk: Desk, brand: Brand, number: int) -> SettlementBatch:
@@ -264,18 +269,6 @@ def _tell(desk: Desk, brand: Brand) -> _Story:
         words=explanation.words,
         order=ids.public("ord", source_id),
         audit=Audit(len(CHECKS), figures.rows, findings, time.perf_counter() - began),
-    )
-
-
-def _speed(memory: Memory, figures: Figures) -> Speed:
-    return Speed(
-        seconds=memory.seconds,
-        orders=memory.orders,
-        order_seconds=memory.order_seconds,
-        single_ms=memory.single_ms,
-        slow_single_ms=memory.slow_single_ms,
-        payouts=sum(batch.payouts for batch in figures.batches),
-        batch_seconds=sum(memory.batch_seconds),
     )
 
 

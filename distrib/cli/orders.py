@@ -11,7 +11,7 @@ from rich.table import Table
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from distrib import ids
+from distrib import ids, money
 from distrib.brands.tables import Brand
 from distrib.cli.desk import Desk, with_brand
 from distrib.cli.explain import find_order
@@ -140,7 +140,8 @@ def _money_facts(report: ImportReport) -> Table:
     }
     made = table(f">{report.money.currency}|", [])
     for name in _MONEY:
-        made.add_row(f"{getattr(report.money, name):,}", words[name])
+        amount = getattr(report.money, name)
+        made.add_row(f"{amount:,.{money.exponent(report.money.currency)}f}", words[name])
     return made
 
 

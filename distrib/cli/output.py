@@ -115,8 +115,13 @@ def _cell(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
-def facts(pairs: Iterable[tuple[str, Any]], *, title: str | None = None) -> Table:
-    """Facts about one thing, one below the other."""
+def facts(
+    pairs: Iterable[tuple[str, Any]], *, title: str | None = None, amounts: bool = False
+) -> Table:
+    """Facts about one thing, one below the other.
+
+    :param amounts: they are amounts, and stand as such.
+    """
     made = Table(
         title=title,
         title_justify="left",
@@ -127,7 +132,7 @@ def facts(pairs: Iterable[tuple[str, Any]], *, title: str | None = None) -> Tabl
         padding=(0, 2, 0, 0),
     )
     made.add_column(style="dim", no_wrap=True)
-    made.add_column(overflow="fold")
+    made.add_column(overflow="fold", justify="right" if amounts else "left")
     for name, value in pairs:
         if value is not None:
             made.add_row(name, value if isinstance(value, Text) else _cell(value))

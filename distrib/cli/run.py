@@ -40,12 +40,13 @@ def serve(desk: Desk, *, host: str, port: int, processes: int, threads: int) -> 
     from granian.constants import Interfaces
     from granian.log import LogLevels
 
-    workers.follow_keeper()
+    kept = workers.follow_keeper()
     os.environ.update(workers.environment(desk.ready()))
     metrics = tempfile.TemporaryDirectory(prefix="distrib-metrics-")
     # where the processes count together, so that each can answer for all
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = metrics.name
-    note(f"serving http://{host}:{port}")
+    if not kept:
+        note(f"serving http://{host}:{port}")
     server = Granian(
         "distrib.api.wsgi",
         address=host,

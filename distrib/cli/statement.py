@@ -86,6 +86,7 @@ def statement(
                 ("earned in all", in_words(balances.earned, found.currency)),
             ],
             title=f"{person.name} ({person.external_id})",
+            amounts=True,
         ),
         table(
             f"day|>earned|>reversed|>paid ({found.currency})",

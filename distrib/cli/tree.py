@@ -75,7 +75,7 @@ def report(desk: Desk, at: datetime | None, below: str | None) -> None:
             ]
         ),
         table(
-            ">above|>distributors|",
+            ">levels above|>distributors|",
             (
                 (depth, count, Text("█" * -(-count * _BAR // most), "cyan"))
                 for depth, count in enumerate(found.depths)

@@ -3,34 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import groupby
+from typing import Any
 
 import numpy as np
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
+from distrib import clock
 from distrib.audit import Check, Finding, find_rows
+from distrib.brands.tables import Brand
 from distrib.commission.book import Book, open_book
 from distrib.commission.plan import document_hash
 from distrib.commission.tables import PlanVersion
 from distrib.db import cursor
 from distrib.ledger.chart import TransferCode
+from distrib.money import MAX_AMOUNT
+from distrib.orders.document import LineIn, OrderIn, content_hash
 
 CHUNK = 10_000
 """Orders that the recomputation holds in memory at once."""
 
 _RETURNS = """
-SELECT f.order_id, f.id, x.line_no, x.quantity, x.amount
+SELECT f.order_id, f.id, x.line_no, least(f.refunded_at, f.recorded_at), x.amount
 FROM refund f JOIN refund_line x ON x.brand_id = f.brand_id AND x.refund_id = f.id
 WHERE f.brand_id = %(brand)s AND f.order_id = ANY(%(ids)s::bigint[])
 ORDER BY f.order_id, f.no, x.line_no
 """
 
 _PAID = """
-SELECT order_id, source_id, line_no, level, distributor_id, rule_no, rate_ppm, base, amount
+SELECT order_id, source_id, line_no, level, distributor_id, rule_no, rate_ppm, base, amount,
+       earned_on
 FROM commission WHERE brand_id = %(brand)s AND source_id = ANY(%(ids)s::bigint[])
 """
 
-Row = tuple[int, ...]
+Row = tuple[Any, ...]
 
 
 def commissions_equal_the_engine(session: Session, brand_id: int) -> Iterator[Finding]:
@@ -59,13 +66,16 @@ def _compare_chunk(session: Session, brand_id: int, order_ids: list[int]) -> Ite
     cur.execute(_RETURNS, {"brand": brand_id, "ids": order_ids})
     number = {order.id: n for n, order in enumerate(book.orders)}
     refunds: dict[int, dict[int, list[tuple[int, int]]]] = {}
-    for order_id, refund_id, line_no, _, amount in cur.fetchall():
+    zone = clock.zone(session.scalars(select(Brand.time_zone).where(Brand.id == brand_id)).one())
+    days = {order.id: order.effective_at.astimezone(zone).date() for order in book.orders}
+    for order_id, refund_id, line_no, at, amount in cur.fetchall():
+        days[refund_id] = at.astimezone(zone).date()
         line = book.orders[number[order_id]].first_line + line_no - 1
         refunds.setdefault(order_id, {}).setdefault(refund_id, []).append((line, amount))
-    expected = dict(_replay(session, brand_id, book, refunds))
+    expected = {key: (*row, days[key[0]]) for key, row in _replay(session, brand_id, book, refunds)}
     sources = [*order_ids, *(refund for each in refunds.values() for refund in each)]
     cur.execute(_PAID, {"brand": brand_id, "ids": sources})
-    names = ("order_id", "distributor_id", "rule_no", "rate_ppm", "base", "amount")
+    names = ("order_id", "distributor_id", "rule_no", "rate_ppm", "base", "amount", "earned_on")
     for order_id, source, line_no, level, *rest in cur.fetchall():
         found = (order_id, *rest)
         wanted = expected.pop((source, line_no, level), None)
@@ -104,7 +114,9 @@ def _replay(
         spans = [book.lines_of(n) for n, _ in current]
         lines = np.concatenate([np.arange(s.start, s.stop) for s in spans])
         source = np.repeat(np.arange(len(current)), [s.stop - s.start for s in spans])
-        result = book.price(session, brand_id, lines, remaining[lines])
+        # where more came back than there was, another check says so; here it is all
+        base = np.clip(remaining[lines], 0, MAX_AMOUNT)
+        result = book.price(session, brand_id, lines, base)
         difference = result.amount - paid[lines]
         paid[lines] = result.amount
         for i, level in zip(*(axis.tolist() for axis in np.nonzero(difference)), strict=True):
@@ -259,7 +271,82 @@ def no_refund_waits_in_vain(session: Session, brand_id: int) -> Iterator[Finding
     )
 
 
+_AS_STORED = """
+SELECT o.id, o.content_hash, o.shop, o.external_id, o.placed_at, o.currency, o.buyer,
+       CASE WHEN o.referral = 'direct' THEN d.external_id END, o.referral_code,
+       l.sku, l.quantity, l.unit_price, l.category, l.discount, l.shipping, l.tax
+FROM orders o
+JOIN order_line l ON l.brand_id = o.brand_id AND l.order_id = o.id
+LEFT JOIN distributor d ON d.brand_id = o.brand_id AND d.id = o.distributor_id
+WHERE o.brand_id = %(brand)s ORDER BY o.id, l.line_no
+"""
+
+
+def orders_are_what_came(session: Session, brand_id: int) -> Iterator[Finding]:
+    """Each order, with its lines, is the document that was hashed when it came in."""
+    # a cursor in the server: the whole of the orders need not fit into memory
+    connection = cursor(session).connection
+    with connection.cursor(name="orders_as_stored") as rows:
+        rows.itersize = CHUNK
+        rows.execute(_AS_STORED, {"brand": brand_id})
+        for (order_id, digest, *head), lines in groupby(rows, key=lambda row: row[:9]):
+            shop, external_id, placed_at, currency, buyer, distributor, code = head
+            order = OrderIn(
+                shop=shop,
+                external_id=external_id,
+                placed_at=placed_at,
+                currency=currency,
+                buyer=buyer,
+                distributor=distributor,
+                code=code,
+                lines=tuple(LineIn(*line[9:]) for line in lines),
+            )
+            if content_hash(order) != bytes(digest):
+                yield Finding(
+                    "commission.order",
+                    f"order {order_id} ({external_id}) is not what came in",
+                    {"order_id": order_id},
+                )
+
+
+def nothing_hangs_in_the_air(session: Session, brand_id: int) -> Iterator[Finding]:
+    """Lines, refunds and commissions belong to orders that are there; refunds are numbered without
+    a gap and have lines."""
+    yield from find_rows(
+        session,
+        "commission.whole",
+        "{what} {id}: {wrong}",
+        """
+        SELECT 'order line of' AS what, l.order_id AS id, 'there is no such order' AS wrong
+        FROM order_line l
+        LEFT JOIN orders o ON o.brand_id = l.brand_id AND o.id = l.order_id
+        WHERE l.brand_id = :brand_id AND o.id IS NULL
+        UNION ALL
+        SELECT 'commission of', c.source_id, 'there is no such order, refund or line'
+        FROM commission c
+        LEFT JOIN order_line l ON l.brand_id = c.brand_id AND l.order_id = c.order_id
+             AND l.line_no = c.line_no
+        LEFT JOIN orders o ON o.brand_id = c.brand_id AND o.id = c.source_id
+        LEFT JOIN refund r ON r.brand_id = c.brand_id AND r.id = c.source_id
+        WHERE c.brand_id = :brand_id
+          AND (l.line_no IS NULL OR (o.id IS NULL AND r.id IS NULL))
+        UNION ALL
+        SELECT 'refunds of order', r.order_id, 'some are missing, or have no order or no lines'
+        FROM refund r
+        LEFT JOIN orders o ON o.brand_id = r.brand_id AND o.id = r.order_id
+        LEFT JOIN (SELECT refund_id, count(*) AS lines FROM refund_line
+                   WHERE brand_id = :brand_id GROUP BY 1) x ON x.refund_id = r.id
+        WHERE r.brand_id = :brand_id
+        GROUP BY r.order_id
+        HAVING count(*) <> max(r.no) OR count(o.id) <> count(*) OR count(x.lines) <> count(*)
+        """,
+        {"brand_id": brand_id},
+    )
+
+
 CHECKS: list[Check] = [
+    orders_are_what_came,
+    nothing_hangs_in_the_air,
     orders_have_their_plan,
     plan_documents_are_intact,
     commissions_equal_the_engine,

@@ -155,7 +155,7 @@ def open_book(session: Session, *, brand_id: int, order_ids: Sequence[int]) -> B
         net=net,
         left=quantity - returned,
         remaining=net - refunded,
-        paid=_read_paid(cur, scope, number, first, len(lines)),
+        paid=_read_paid(cur, scope, number, first, counts),
     )
 
 
@@ -164,11 +164,13 @@ def _read_paid(
     scope: dict[str, Any],
     number: dict[int, int],
     first: list[int],
-    lines: int,
+    counts: list[int],
 ) -> Ints:
     """What each line has paid each level. Lines of an order are numbered from 1 without a gap."""
-    paid = np.zeros((lines, LEVELS), np.int64)
+    paid = np.zeros((sum(counts), LEVELS), np.int64)
     cur.execute(_PAID, scope)
     for order_id, line_no, level, amount in cur:
+        if not 0 < line_no <= counts[number[order_id]]:
+            continue  # a commission on no line: the audit tells of it
         paid[first[number[order_id]] + line_no - 1, level - 1] = amount
     return paid

@@ -68,15 +68,19 @@ class _Case:
         return f"{format_amount(amount, self.brand.currency)} {self.brand.currency}"
 
     def person(self, distributor_id: int) -> str:
-        person = self.people[distributor_id]
-        return f"{person.external_id} ({person.name})"
+        person = self.people.get(distributor_id)
+        return f"{person.external_id} ({person.name})" if person else "somebody unknown"
+
+    def external_id(self, distributor_id: int) -> str | None:
+        person = self.people.get(distributor_id)
+        return person.external_id if person else None
 
     @property
     def upline(self) -> list[int]:
         return [int(i) for i in self.book.upline[0]]
 
 
-def _open_case(session: Session, brand: Brand, order_id: int) -> _Case:
+def _open_case(session: Session, brand: Brand, order_id: int, *others: int) -> _Case:
     order = session.get(Order, (brand.id, order_id))
     if order is None:
         raise OrderNotFound(f"there is no order {ids.public('ord', order_id)}", field="order")
@@ -85,10 +89,10 @@ def _open_case(session: Session, brand: Brand, order_id: int) -> _Case:
     if order.plan_version_id is not None:
         version = session.get_one(PlanVersion, (brand.id, order.plan_version_id))
         plan = compiled_plan(session, brand_id=brand.id, version_id=version.id)
+    # the record may name others than the tree does: an explanation must be able to say so
+    named = {*book.upline[0].tolist(), *others, order.distributor_id or 0}
     people = session.scalars(
-        select(Distributor).where(
-            Distributor.brand_id == brand.id, Distributor.id.in_(book.upline[0].tolist())
-        )
+        select(Distributor).where(Distributor.brand_id == brand.id, Distributor.id.in_(named))
     )
     return _Case(
         brand=brand,
@@ -185,7 +189,7 @@ def explain_commission(
         raise CommissionNotFound(
             f"no commission of {ids.public('ord', source_id)} line {line_no} level {level}"
         )
-    case = _open_case(session, brand, row.order_id)
+    case = _open_case(session, brand, row.order_id, row.distributor_id)
     line = case.lines[line_no - 1]
     refund = None if source_id == row.order_id else session.get_one(Refund, (brand.id, source_id))
     result = case.book.price(
@@ -224,7 +228,7 @@ def explain_commission(
             and {"id": ids.public("ref", refund.id), "external_id": refund.external_id},
             "line": _line_data(line),
             "level": level,
-            "distributor": case.people[row.distributor_id].external_id,
+            "distributor": case.external_id(row.distributor_id),
             "plan_version": case.version and case.version.number,
             "rule": rule and {"no": rule.no, "name": rule.name, "matched_by": rule.specificity},
             "base": row.base,
@@ -279,7 +283,7 @@ def _order_data(case: _Case) -> dict[str, Any]:
         "effective_at": order.effective_at.isoformat(),
         "referral": order.referral,
         "upline": [
-            {"level": n, "distributor": case.people[i].external_id if i else None}
+            {"level": n, "distributor": case.external_id(i)}
             for n, i in enumerate(case.upline[: case.brand.levels], 1)
         ],
     }

@@ -19,7 +19,7 @@ from distrib import clock, ids
 from distrib.brands.tables import Brand
 from distrib.bulk import together, write_rows
 from distrib.commission.engine import Ints, Lines
-from distrib.commission.outcome import CLOCK_TOLERANCE, Outcome, Status, repeated
+from distrib.commission.outcome import CLOCK_TOLERANCE, Outcome, Status, settle_repeats
 from distrib.commission.posting import Changes, Days, Sources, write_commissions
 from distrib.commission.pricing import price
 from distrib.commission.refunds import apply_waiting
@@ -136,12 +136,6 @@ def take_orders(session: Session, *, brand: Brand, orders: Sequence[OrderIn]) ->
             outcome = Outcome(Status.ACCEPTED, order_id)
             new.append(_New(order_id, orders[i], credit, digests[i], at))
         outcomes[i] = outcome
-    for i, first in repeats:
-        outcomes[i] = repeated(
-            outcomes[first] or Outcome(Status.REJECTED),
-            same=digests[i] == digests[first],
-            differs=_differs(orders[i]),
-        )
     if new:
         # in one order everywhere: two that take the same orders wait, and are no deadlock
         new.sort(key=lambda each: (each.order.shop, each.order.external_id))
@@ -149,6 +143,13 @@ def take_orders(session: Session, *, brand: Brand, orders: Sequence[OrderIn]) ->
         awaited = [(each.order.shop, each.order.external_id) for each in new if each.credit.awaited]
         if awaited:
             apply_waiting(session, brand=brand, orders=awaited)
+    settle_repeats(
+        outcomes,
+        repeats,
+        same=lambda i, first: digests[i] == digests[first],
+        differs=lambda i: _differs(orders[i]),
+        take=lambda those: take_orders(session, brand=brand, orders=[orders[i] for i in those]),
+    )
     return [outcome for outcome in outcomes if outcome is not None]
 
 

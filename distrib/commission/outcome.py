@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -30,14 +31,32 @@ class Outcome:
     error: DistribError | None = None
 
 
-def repeated(first: Outcome, *, same: bool, differs: DistribError) -> Outcome:
-    """The outcome of a document that stands in its chunk a second time.
+def settle_repeats(
+    outcomes: list[Outcome | None],
+    repeats: list[tuple[int, int]],
+    *,
+    same: Callable[[int, int], bool],
+    differs: Callable[[int], DistribError],
+    take: Callable[[list[int]], list[Outcome]],
+) -> None:
+    """Fill in the outcomes of documents whose name stands earlier in their chunk, so that a chunk
+    ends as its documents would one by one.
 
-    It shares the fate of the first: a repeat of what was accepted is a duplicate, a repeat of what
-    was refused is refused for the same reason. With another content it is refused as ``differs``.
+    :param repeats: (document, the first of its name).
+    :param same: whether two documents have the same content.
+    :param take: takes documents anew: those whose first was refused, and so left no trace.
     """
-    if not same:
-        return Outcome(Status.REJECTED, error=differs)
-    if first.status is Status.ACCEPTED:
-        return Outcome(Status.DUPLICATE, first.id)
-    return first
+    again = []
+    for i, first in repeats:
+        earlier = outcomes[first]
+        if earlier is None or (earlier.error is not None and not same(i, first)):
+            again.append(i)
+        elif earlier.error is not None:
+            outcomes[i] = earlier
+        elif same(i, first):
+            outcomes[i] = Outcome(Status.DUPLICATE, earlier.id)
+        else:
+            outcomes[i] = Outcome(Status.REJECTED, error=differs(i))
+    if again:
+        for i, outcome in zip(again, take(again), strict=True):
+            outcomes[i] = outcome

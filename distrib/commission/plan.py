@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from distrib.errors import InvalidInput
+from distrib.errors import InvalidInput, unstorable
 from distrib.money import PPM, Rounding, parse_rate
 
 MAX_LEVELS = 3
@@ -92,12 +92,19 @@ def _only(document: dict[str, Any], allowed: set[str], field: str) -> None:
         raise _fail(f"unknown key {unknown[0]!r}; known are {names}", f"{field}{unknown[0]}")
 
 
+def _text(value: Any, field: str) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise _fail("must be a text that is not empty", field)
+    if (reason := unstorable(value)) is not None:
+        raise _fail(reason, field)
+    return value
+
+
 def _strings(value: Any, field: str) -> tuple[str, ...]:
     if not isinstance(value, list) or not value:
         raise _fail("must be a list of at least one text", field)
     for i, item in enumerate(value):
-        if not isinstance(item, str) or not item.strip():
-            raise _fail("must be a text that is not empty", f"{field}[{i}]")
+        _text(item, f"{field}[{i}]")
     if len(set(value)) != len(value):
         raise _fail("names something twice", field)
     return tuple(value)
@@ -125,9 +132,7 @@ def _rule(document: Any, no: int, levels: int) -> Rule:
             raise _fail(str(error), f"{at}.rates[{i}]") from None
     if sum(rates) > PPM:
         raise _fail("the levels together pay more than 100%", f"{at}.rates")
-    name = document.get("name", f"rule {no}")
-    if not isinstance(name, str) or not name.strip():
-        raise _fail("must be a text that is not empty", f"{at}.name")
+    name = _text(document.get("name", f"rule {no}"), f"{at}.name")
     return Rule(
         no=no,
         name=name,
@@ -150,9 +155,7 @@ def read_plan(document: Any, *, levels: int) -> Plan:
     if not isinstance(document, dict):
         raise _fail("a plan is a JSON object", "document")
     _only(document, {"name", "rounding", "rules"}, "")
-    name = document.get("name", "plan")
-    if not isinstance(name, str) or not name.strip():
-        raise _fail("must be a text that is not empty", "name")
+    name = _text(document.get("name", "plan"), "name")
     try:
         rounding = Rounding(document.get("rounding", Rounding.HALF_UP))
     except ValueError:

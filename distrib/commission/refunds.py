@@ -21,7 +21,7 @@ from distrib import clock, ids
 from distrib.brands.tables import Brand
 from distrib.bulk import write_rows
 from distrib.commission.book import Book, open_book
-from distrib.commission.outcome import CLOCK_TOLERANCE, Outcome, Status, repeated
+from distrib.commission.outcome import CLOCK_TOLERANCE, Outcome, Status, settle_repeats
 from distrib.commission.posting import Changes, Sources, write_commissions
 from distrib.db import Lock, cursor, lock
 from distrib.errors import Conflict, DistribError, InvalidInput
@@ -95,11 +95,7 @@ def take_refunds(session: Session, *, brand: Brand, refunds: Sequence[RefundIn])
     outcomes: list[Outcome | None] = [None] * len(refunds)
     for i, refund in enumerate(refunds):
         try:
-            check_refund(refund)
-            if refund.refunded_at > now + CLOCK_TOLERANCE:
-                raise InvalidInput(
-                    f"{refund.refunded_at.isoformat()} is yet to come", field="refunded_at"
-                )
+            _check(refund, now)
         except DistribError as error:
             outcomes[i] = Outcome(Status.REJECTED, error=error)
     lock(session, brand.id, Lock.FACTS, shared=True)
@@ -137,13 +133,22 @@ def take_refunds(session: Session, *, brand: Brand, refunds: Sequence[RefundIn])
             applied = _apply(session, brand, book, [refunds[i] for i in chosen], now)
             for i, outcome in zip(chosen, applied, strict=True):
                 outcomes[i] = outcome
-    for i, original in repeats:
-        outcomes[i] = repeated(
-            outcomes[original] or Outcome(Status.REJECTED),
-            same=content_hash(refunds[i]) == content_hash(refunds[original]),
-            differs=_differs(refunds[i]),
-        )
+    accepted = [i for i, each in enumerate(outcomes) if each and each.status is Status.ACCEPTED]
+    _end_waiting(session, brand, [refunds[i] for i in accepted])
+    settle_repeats(
+        outcomes,
+        repeats,
+        same=lambda i, first_: content_hash(refunds[i]) == content_hash(refunds[first_]),
+        differs=lambda i: _differs(refunds[i]),
+        take=lambda those: take_refunds(session, brand=brand, refunds=[refunds[i] for i in those]),
+    )
     return [outcome for outcome in outcomes if outcome is not None]
+
+
+def _check(refund: RefundIn, now: datetime) -> None:
+    check_refund(refund)
+    if refund.refunded_at > now + CLOCK_TOLERANCE:
+        raise InvalidInput(f"{refund.refunded_at.isoformat()} is yet to come", field="refunded_at")
 
 
 def _order_key(refund: RefundIn) -> Key:
@@ -214,6 +219,20 @@ def _keep_waiting(
     if kept is not None and kept.content_hash != digest:
         return Outcome(Status.REJECTED, error=_differs(refund))
     return Outcome(Status.WAITING)
+
+
+def _end_waiting(session: Session, brand: Brand, refunds: list[RefundIn]) -> None:
+    """What has been applied waits no more, not even where it once waited with a problem."""
+    names = [(*_order_key(refund), refund.external_id) for refund in refunds]
+    if names:
+        session.execute(
+            delete(WaitingRefund).where(
+                WaitingRefund.brand_id == brand.id,
+                tuple_(
+                    WaitingRefund.shop, WaitingRefund.order_external_id, WaitingRefund.external_id
+                ).in_(names),
+            )
+        )
 
 
 def _returns(book: Book, order: int, refund: RefundIn) -> list[_Return]:

@@ -49,6 +49,8 @@ def publish_plan(
     plan = read_plan(document, levels=brand.levels)
     if effective_from is not None and effective_from.tzinfo is None:
         raise InvalidInput("needs a time zone", field="effective_from")
+    if effective_from is not None and not 1970 <= effective_from.year <= 2200:
+        raise InvalidInput("must lie between 1970 and 2200", field="effective_from")
     lock(session, brand.id, Lock.FACTS)
     latest = session.scalar(
         select(PlanVersion)

@@ -47,7 +47,8 @@ class Pace:
     seconds: float = 0.0
     orders: int = 0
     single: list[float] = field(default_factory=list)
-    batches: list[float] = field(default_factory=list)
+    payouts: int = 0
+    payout_seconds: float = 0.0
 
 
 def found_brand(session: Session, *, start: date, slug: str = shop.SLUG) -> Brand:
@@ -76,12 +77,12 @@ def blocks_to_come(database: Database, brand: Brand, blocks: Sequence[Block]) ->
 
 
 def play(
-    database: Database, brand: Brand, blocks: Sequence[Block], *, pay: Callable[[int], None]
+    database: Database, brand: Brand, blocks: Sequence[Block], *, pay: Callable[[int], int]
 ) -> Iterator[tuple[Block, Pace]]:
     """Let the blocks happen.
 
-    :param pay: runs the approved batch of that number, and returns when it is settled. It is
-        called at our own time: workers live in it, and so do their leases.
+    :param pay: runs the approved batch of that number until it is settled, and returns how many
+        payouts it has. It is called at our own time: workers live in it, and so do their leases.
     :returns: each block when it is done, and the pace so far.
     :raises WentWrong: when a document is refused: the world holds none that should be.
     """
@@ -94,8 +95,8 @@ def play(
         if block.cutoff is not None:
             number = _draw_up(database, brand, block)
             began = time.perf_counter()
-            pay(number)
-            pace.batches.append(time.perf_counter() - began)
+            pace.payouts += pay(number)
+            pace.payout_seconds += time.perf_counter() - began
         if block.ends_day:
             _end_day(database, brand, block)
         yield block, pace

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from distrib.errors import InvalidInput
+from distrib.errors import InvalidInput, unstorable
 from distrib.money import MAX_AMOUNT, exponent
 
 MAX_LINES = 10_000
@@ -129,17 +129,16 @@ def _check_name(value: str | None, field: str, *, required: bool = True) -> None
         return
     if len(value) > _NAME_LENGTH:
         raise InvalidInput(f"is longer than {_NAME_LENGTH} characters", field=field)
-    if "\x00" in value:
-        raise InvalidInput("contains a NUL character", field=field)
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise InvalidInput("contains half of a surrogate pair", field=field) from None
+    if (reason := unstorable(value)) is not None:
+        raise InvalidInput(reason, field=field)
 
 
 def _check_instant(value: datetime, field: str) -> None:
     if value.tzinfo is None:
         raise InvalidInput("needs a time zone, such as 2026-03-01T12:00:00+08:00", field=field)
+    # well inside the calendar, so that no time zone and no hold leads out of it
+    if not 1970 <= value.year <= 2200:
+        raise InvalidInput(f"must lie between 1970 and 2200, it is {value.year}", field=field)
 
 
 def _check_line(line: LineIn, at: str) -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+import psycopg
+from sqlalchemy.exc import DBAPIError as SQLAlchemyDBError
 from sqlalchemy.orm import Session
 
 from distrib.audit import Check, Finding, find_rows
@@ -38,6 +40,25 @@ def every_cent_is_open_or_in_one_payout(session: Session, brand_id: int) -> Iter
         FULL JOIN ({EARNED}) e
              ON e.posting_id = i.posting_id AND e.distributor_id = i.distributor_id
         WHERE i.amount IS DISTINCT FROM e.amount OR i.places <> 1
+        """,
+        {"brand_id": brand_id},
+    )
+
+
+def open_items_wait_for_their_day(session: Session, brand_id: int) -> Iterator[Finding]:
+    """An open item becomes available on the day of its order."""
+    yield from find_rows(
+        session,
+        "settlement.day",
+        "posting {posting_id}, distributor {distributor_id}: open until {available_on}, its order"
+        " says {day}",
+        """
+        SELECT i.posting_id, i.distributor_id, i.available_on, o.available_on AS day
+        FROM open_item i
+        LEFT JOIN refund r ON r.brand_id = i.brand_id AND r.id = i.posting_id
+        LEFT JOIN orders o ON o.brand_id = i.brand_id
+             AND o.id = coalesce(r.order_id, i.posting_id)
+        WHERE i.brand_id = :brand_id AND i.available_on IS DISTINCT FROM o.available_on
         """,
         {"brand_id": brand_id},
     )
@@ -196,6 +217,7 @@ CHECKS: list[Check] = [
     *tree_audit.CHECKS,
     *commission_audit.CHECKS,
     every_cent_is_open_or_in_one_payout,
+    open_items_wait_for_their_day,
     held_is_explained,
     available_is_explained,
     reserved_is_explained,
@@ -220,4 +242,14 @@ def audit_brand(
     for check in CHECKS:
         if on_check is not None:
             on_check(check)
-        yield from check(session, brand_id)
+        try:
+            yield from check(session, brand_id)
+        except (psycopg.Error, SQLAlchemyDBError):
+            raise
+        except Exception as error:
+            # what is recorded can be so wrong that it cannot be computed with; that is a finding,
+            # and the other checks go on
+            package = check.__module__.split(".")[1]
+            yield Finding(
+                f"{package}.{check.__name__}", f"cannot be checked: {type(error).__name__}: {error}"
+            )

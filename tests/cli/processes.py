@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-PATIENCE = 60
+PATIENCE = 120
 
 
 def wait_for(condition: Callable[[], bool]) -> None:

@@ -80,10 +80,11 @@ def test_its_history_can_be_interrupted_and_stands_up_to_the_audit(
     with db.transaction() as session:
         brand = history.found_brand(session, start=START, slug=next(_slugs))
 
-    def pay(number: int) -> None:
+    def pay(number: int) -> int:
         with db.transaction() as session:
-            run_batch(session, brand_id=brand.id, number=number, chunk_payouts=20)
+            batch = run_batch(session, brand_id=brand.id, number=number, chunk_payouts=20)
         jobs.run_all(db, settings)
+        return batch.payouts
 
     for block, _ in history.play(db, brand, blocks, pay=pay):
         if block.end > blocks[len(blocks) // 2].end:
