@@ -386,13 +386,21 @@ def test_a_server_started_by_hand_is_left_alone(data_dir: Path) -> None:
     command = [str(place.postgres_bin / "postgres"), "-D", str(data_dir / "pg")]
     command += ["-k", str(data_dir / "sockets"), "-c", "listen_addresses="]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL, **place.popen_args()) as server:
-        eventually((data_dir / "sockets" / ".s.PGSQL.5432").exists)
-        refused = pytest.raises(EmbeddedError, match=f"another postmaster.*{server.pid}")
-        with refused, attach(data_dir):
-            pass
-        assert server.poll() is None
-        assert (data_dir / "sockets" / ".s.PGSQL.5432").exists()
-        server.send_signal(signal.SIGINT)
+        try:
+            # a socket may lie there from an earlier server; the pid file is this one's own
+            eventually(lambda: _is_ready(data_dir / "pg" / "postmaster.pid", server.pid))
+            refused = pytest.raises(EmbeddedError, match=f"another postmaster.*{server.pid}")
+            with refused, attach(data_dir):
+                pass
+            assert server.poll() is None
+            assert (data_dir / "sockets" / ".s.PGSQL.5432").exists()
+        finally:
+            server.send_signal(signal.SIGINT)
+
+
+def _is_ready(pid_file: Path, pid: int) -> bool:
+    words = pid_file.read_text().split() if pid_file.exists() else [""]
+    return words[0] == str(pid) and words[-1] == "ready"
 
 
 def test_removed_socket_and_removed_directory(data_dir: Path) -> None:

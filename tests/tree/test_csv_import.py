@@ -332,7 +332,7 @@ def test_an_import_that_always_comes_second_gives_up_in_words(
         return decision
 
     monkeypatch.setattr(csv_import, "_decide", overtaken)
-    content = "external_id,name\n" + "\n".join(f"n{i},n{i}" for i in range(1, 10))
+    content = "external_id,name\n" + "\n".join(f"n{i},n{i}" for i in range(1, 40))
     with pytest.raises(csv_import.ImportCollided) as refused:
         import_distributors(db, brand_id=brand.id, source=io.BytesIO(content.encode()))
     assert refused.value.status == 409
