@@ -75,7 +75,7 @@ def write_by_hand(worker: int, count: int, target: tuple[str, int, dict[str, int
     """Baseline process: the rows that the API writes, with amounts made up beforehand."""
     url, brand, distributors, tag = target
     orders = _orders(worker, count, tag)
-    first = (worker + 1) << 50 | int(time.time()) << 20
+    first = (worker + 1 << 50) + (int(time.time()) << 19)
     with psycopg.connect(url) as connection:
         connection.prepare_threshold = 1
         cur = connection.cursor()
