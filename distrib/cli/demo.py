@@ -14,25 +14,24 @@ import click
 from rich.progress import Progress
 from sqlalchemy import select
 
-import worker as workers
 from distrib import clock, ids, jobs, schema
 from distrib.brands import service as brands
+from distrib.brands.service import BrandExists
 from distrib.brands.tables import Brand
-from distrib.cli import house
+from distrib.cli import keeper
 from distrib.cli.demo_report import (
     Audit,
     Speed,
-    curl_lines,
     draw_audit,
     draw_figures,
-    draw_service,
     draw_speed,
     draw_words,
 )
+from distrib.cli.demo_service import curl_lines, draw_service, leave_running
 from distrib.cli.desk import Desk, with_desk
 from distrib.cli.output import note, progress
-from distrib.cli.run import HOST, PORT
-from distrib.cli.settle import wait_for_batch
+from distrib.cli.run import PORT
+from distrib.cli.waiting import wait_for_batch
 from distrib.commission.explanation import explain_commission
 from distrib.db import make_engine
 from distrib.demo import shop
@@ -104,7 +103,7 @@ def demo(desk: Desk, serve: bool, port: int) -> None:
     memory.key = _key(desk, brand, memory.key)
     memory.write(path)
     story = _tell(desk, brand)
-    running = _serve(desk, port) if serve else None
+    running = leave_running(desk, port, workers=WORKERS) if serve else None
     desk.show(
         story.document | {"key": memory.key, "api": running and running.address},
         *draw_figures(story.figures),
@@ -129,6 +128,8 @@ def _brand(desk: Desk) -> Brand:
         if brand is None:
             today = clock.day_of(clock.now(), shop.TIME_ZONE)
             brand = found_brand(session, start=first_day(today))
+        if brand.name != shop.NAME:
+            raise BrandExists(f"{brand.name} has the slug {shop.SLUG!r}, which the demo needs")
         return brand
 
 
@@ -172,7 +173,7 @@ def _make_history(desk: Desk, brand: Brand) -> Speed:
     orders = sum(len(block.orders) for block in blocks)
     note(f"{brand.name}: {orders:,} orders of half a year are to come; this takes a minute or two.")
     pace = Pace()
-    with workers.in_background(desk.settings, workers=WORKERS), progress() as bar:
+    with keeper.in_background(desk.settings, workers=WORKERS), progress() as bar:
         teller = _Teller(bar, orders)
 
         def pay(number: int) -> int:
@@ -270,14 +271,3 @@ def _tell(desk: Desk, brand: Brand) -> _Story:
         order=ids.public("ord", source_id),
         audit=Audit(len(CHECKS), figures.rows, findings, time.perf_counter() - began),
     )
-
-
-def _serve(desk: Desk, port: int) -> house.House:
-    """The API, left running in the background."""
-    data_dir = desk.settings.data_dir
-    running = house.find(data_dir)
-    if running is not None and running.answers():
-        return running
-    note("starting workers and the API in the background …")
-    port = house.free_port(HOST, port, strict=False)
-    return house.start(data_dir, host=HOST, port=port, workers=WORKERS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -52,7 +51,7 @@ def _share(part: int, whole: int) -> str:
     return f"{tenths // 10}.{tenths % 10}%"
 
 
-def _section(title: str, *parts: RenderableType) -> Group:
+def section(title: str, *parts: RenderableType) -> Group:
     return Group("", Rule(title, align="left", style="cyan", characters="─"), *parts)
 
 
@@ -71,7 +70,7 @@ def draw_figures(figures: Figures) -> list[RenderableType]:
 def _brand(figures: Figures) -> Group:
     brand, trade = figures.brand, figures.trade
     days = [clock.day_of(instant, brand.time_zone) for instant in (trade.first, trade.last)]
-    return _section(
+    return section(
         brand.name,
         facts(
             [
@@ -123,7 +122,7 @@ def _cost(figures: Figures) -> Group:
     )
     made.add_section()
     made.add_row(*map(str, row("all", "", earned, back)), style="bold")
-    return _section("What the program costs", made)
+    return section("What the program costs", made)
 
 
 def _whereabouts(figures: Figures) -> Group:
@@ -134,7 +133,7 @@ def _whereabouts(figures: Figures) -> Group:
     def row(name: str, kind: AccountKind, words: str) -> tuple[str, str, str]:
         return (name, format_amount(totals.get(kind, 0), currency), words)
 
-    return _section(
+    return section(
         "Where the money is, by the ledger",
         table(
             f"|>{currency}|",
@@ -165,7 +164,7 @@ def _whereabouts(figures: Figures) -> Group:
 
 def _earners(figures: Figures) -> Group:
     currency = figures.brand.currency
-    return _section(
+    return section(
         "Who earns most",
         table(
             f"distributor|name|>directly below|>earned net ({currency})|>paid|>available|>pending",
@@ -193,7 +192,7 @@ def _earners(figures: Figures) -> Group:
 def _tree(figures: Figures) -> Group:
     depths = figures.tree.depths
     most = max(depths, default=1)
-    return _section(
+    return section(
         f"How deep they stand: up to {figures.tree.max_depth} levels",
         table(
             ">levels above|>distributors|",
@@ -207,7 +206,7 @@ def _tree(figures: Figures) -> Group:
 
 def _batches(figures: Figures) -> Group:
     brand = figures.brand
-    return _section(
+    return section(
         "Settlement batches",
         table(
             f">no|cutoff|drawn up|>payouts|>total ({brand.currency})|state|paid",
@@ -233,7 +232,7 @@ def draw_words(words: Sequence[str]) -> Group:
     listed = Table.grid(padding=(0, 1, 0, 0))
     for each in words:
         listed.add_row("•", each)
-    return _section("One commission, explained", listed)
+    return section("One commission, explained", listed)
 
 
 def draw_audit(audit: Audit) -> Group:
@@ -243,8 +242,8 @@ def draw_audit(audit: Audit) -> Group:
         " computed again from order, plan and tree, every balance from its transfers."
     )
     if not audit.findings:
-        return _section("Audit", head, Text("Nothing is wrong.", "bold green"))
-    return _section(
+        return section("Audit", head, Text("Nothing is wrong.", "bold green"))
+    return section(
         "Audit",
         head,
         Text(f"{len(audit.findings)} things are wrong:", "bold red"),
@@ -275,31 +274,4 @@ def draw_speed(speed: Speed) -> Group:
         lines.append(
             ("payouts", f"{speed.payouts:,} in {speed.payout_seconds:.1f} s, by two workers")
         )
-    return _section("How long it took", facts(lines))
-
-
-def draw_service(address: str, key: str, *, stop: str) -> Group:
-    """Where the API answers."""
-    return _section(
-        "The API is running",
-        facts(
-            [
-                ("address", address),
-                ("key", key),
-                ("reference", f"{address}/api/v1/docs"),
-                ("stop it", stop),
-            ]
-        ),
-    )
-
-
-def curl_lines(address: str, key: str, *, distributor: str, order: str) -> list[str]:
-    """Questions for the API, to paste into a shell."""
-    ask = f"curl -s -H {shlex.quote(f'Authorization: Bearer {key}')} {address}/api/v1"
-    return [
-        f"{ask}/brand",
-        f"{ask}/distributors/{distributor}/statement",
-        f"{ask}/distributors/{distributor}/upline",
-        f"{ask}/orders/{order}/explanation",
-        f"{ask}/settlement/batches",
-    ]
+    return section("How long it took", facts(lines))

@@ -10,8 +10,8 @@ from typing import Any
 
 import click
 
-import worker as workers
 from distrib import schema
+from distrib.cli import keeper
 from distrib.cli.desk import Desk, with_desk
 from distrib.cli.output import note
 from distrib.db import make_engine
@@ -24,7 +24,7 @@ def load_app(_target: str) -> Callable[..., Any]:
     """The API's app, in the process that serves it, which is to end with the server above it."""
     from distrib.api.wsgi import build
 
-    workers.die_with_parent(signal.SIGTERM, os.getppid())
+    keeper.die_with_parent(signal.SIGTERM, os.getppid())
     return build()
 
 
@@ -40,8 +40,8 @@ def serve(desk: Desk, *, host: str, port: int, processes: int, threads: int) -> 
     from granian.constants import Interfaces
     from granian.log import LogLevels
 
-    kept = workers.follow_keeper()
-    os.environ.update(workers.environment(desk.ready()))
+    kept = keeper.follow_keeper()
+    os.environ.update(keeper.environment(desk.ready()))
     metrics = tempfile.TemporaryDirectory(prefix="distrib-metrics-")
     # where the processes count together, so that each can answer for all
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = metrics.name
@@ -70,7 +70,7 @@ def serve(desk: Desk, *, host: str, port: int, processes: int, threads: int) -> 
 @with_desk
 def worker(desk: Desk, count: int, sweeper: bool) -> None:
     """Run workers and the sweeper until Ctrl-C."""
-    workers.keep(desk.ready(), workers=count, sweeper=sweeper)
+    keeper.keep(desk.ready(), workers=count, sweeper=sweeper)
 
 
 @click.command()

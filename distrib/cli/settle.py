@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
 from datetime import date
 from typing import Any
 
 import click
-import rq
 from rich.table import Table
 from sqlalchemy import select
 
-from distrib import ids, jobs
-from distrib.brands.tables import Brand
+from distrib import ids
 from distrib.cli.desk import Desk, by_option, with_brand
-from distrib.cli.output import facts, local, note, progress, table
+from distrib.cli.output import facts, local, note, table
 from distrib.cli.output import money as in_words
 from distrib.cli.times import Day
-from distrib.errors import Conflict, InvalidInput
+from distrib.cli.waiting import watch_batch
+from distrib.errors import InvalidInput
 from distrib.money import format_amount
 from distrib.settlement.batch import (
     approve_batch,
@@ -32,15 +29,6 @@ from distrib.settlement.paying import run_batch
 from distrib.settlement.providers import PROVIDERS
 from distrib.settlement.tables import Payout, SettlementBatch
 from distrib.tree.tables import Distributor
-
-_POLL_SECONDS = 0.2
-_PATIENCE_SECONDS = 3
-
-
-class PayingFailed(Conflict):
-    """A job of the batch failed for good."""
-
-    title = "The batch could not be paid"
 
 
 def _document(batch: SettlementBatch) -> dict[str, Any]:
@@ -258,58 +246,10 @@ def run(desk: Desk, number: int, wait: bool) -> None:
                 chunk_payouts=desk.settings.chunk_payouts,
             )
     if wait:
-        batch = _watch(desk, brand, number)
+        batch = watch_batch(desk, brand, number)
     words = f"{batch.payouts:,} payouts of {in_words(batch.total, batch.currency)}"
     if batch.state == "settled":
         file = desk.settings.data_dir / (batch.file_name or "")
         desk.done(_document(batch), f"Batch {number} is settled: {words}.\nPayment file: {file}")
     else:
         desk.done(_document(batch), f"Batch {number} is being paid: {words}.")
-
-
-def _watch(desk: Desk, brand: Brand, number: int) -> SettlementBatch:
-    """Show the batch's progress until it is settled; without workers, pay it here."""
-
-    def pay_here() -> None:
-        jobs.run_all(desk.database, desk.settings)
-
-    if not rq.Worker.count(queue=jobs.Waker(desk.settings).queue):
-        pay_here()
-    with progress() as bar:
-        task = bar.add_task(f"batch {number}", total=None)
-        for batch, paid in wait_for_batch(desk, brand, number, when_idle=pay_here):
-            bar.update(task, total=batch.payouts, completed=paid)
-    return batch
-
-
-def wait_for_batch(
-    desk: Desk, brand: Brand, number: int, *, when_idle: Callable[[], object]
-) -> Iterator[tuple[SettlementBatch, int]]:
-    """The batch and the number of its paid payouts, again and again until it is settled.
-
-    :param when_idle: called when nothing has moved for some seconds.
-    :raises PayingFailed: when a job of it failed for good.
-    """
-    seen, since = -1, time.monotonic()
-    while True:
-        with desk.database.transaction() as session:
-            batch = get_batch(session, brand_id=brand.id, number=number)
-            paid = batch_progress(session, batch=batch).paid
-            failure = session.scalar(
-                select(jobs.Job.error).where(
-                    jobs.Job.brand_id == brand.id,
-                    jobs.Job.state == jobs.JobState.FAILED,
-                    jobs.Job.args["batch"].as_string() == str(batch.id),
-                )
-            )
-        yield batch, paid
-        if batch.state == "settled":
-            return
-        if failure is not None:
-            raise PayingFailed(f"batch {number}: {failure}")
-        if paid != seen:
-            seen, since = paid, time.monotonic()
-        elif time.monotonic() - since > _PATIENCE_SECONDS:
-            when_idle()
-            since = time.monotonic()
-        time.sleep(_POLL_SECONDS)

@@ -9,9 +9,8 @@ from functools import partial
 import click
 from rich.text import Text
 
-import worker as workers
 from distrib import embedded
-from distrib.cli import house
+from distrib.cli import house, keeper
 from distrib.cli.desk import Desk, is_embedded, with_desk
 from distrib.cli.output import facts, note
 from distrib.cli.run import HOST, PORT
@@ -27,7 +26,8 @@ from distrib.cli.run import HOST, PORT
 @with_desk
 def up(desk: Desk, *, host: str, port: int, count: int, detach: bool) -> None:
     """Run everything until Ctrl-C: the servers, workers, the sweeper and the API."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s[%(process)d] %(message)s")
+    logging.basicConfig(format="%(asctime)s %(name)s[%(process)d] %(message)s")
+    logging.getLogger("distrib").setLevel(logging.INFO)
     house.refuse_second(embedded.default_data_dir())
     settings = desk.ready()
     port = house.free_port(host, port, strict=True)
@@ -51,10 +51,9 @@ def up(desk: Desk, *, host: str, port: int, count: int, detach: bool) -> None:
     ]
     with house.hold(settings.data_dir, host=host, port=port) as (here, removed):
         note("starting workers and the API …")
-        keeper = workers.Keeper(
-            workers.commands(count) | {"API": serve}, workers.environment(settings)
+        keeper.Keeper(keeper.commands(count) | {"API": serve}, keeper.environment(settings)).run(
+            until=partial(_look, desk, here, removed, [])
         )
-        keeper.run(until=partial(_look, desk, here, removed, []))
 
 
 def _look(desk: Desk, here: house.House, removed: house.Check, announced: list[bool]) -> bool:

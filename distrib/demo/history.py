@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from distrib import clock
@@ -34,6 +34,7 @@ from distrib.tree.service import enrol_distributor, move_distributor
 
 FINANCE = "finance@demo"
 OFFICE = "office@demo"
+_STATISTICS = 100  # orders after which statistics are gathered first
 
 
 class WentWrong(RuntimeError):
@@ -87,6 +88,7 @@ def play(
     :raises WentWrong: when a document is refused: the world holds none that should be.
     """
     pace = Pace()
+    statistics = _STATISTICS
     for block in blocks:
         began = time.perf_counter()
         _happen(database, brand, block, pace)
@@ -99,6 +101,11 @@ def play(
             pace.payout_seconds += time.perf_counter() - began
         if block.ends_day:
             _end_day(database, brand, block)
+        if pace.orders >= statistics:
+            # autovacuum has hours for a day's orders; here half a year has passed when it looks
+            with database.transaction() as session:
+                session.execute(text("ANALYZE"))
+            statistics = 2 * pace.orders
         yield block, pace
 
 

@@ -12,10 +12,9 @@ from datetime import date
 import pytest
 from sqlalchemy import func, select
 
-import worker as workers
 from distrib import jobs
 from distrib.brands.tables import Brand
-from distrib.cli import house
+from distrib.cli import demo, house, keeper
 from distrib.cli.demo import Memory
 from distrib.commission.explanation import explain_commission
 from distrib.config import Settings
@@ -123,7 +122,8 @@ def small(apart: Settings, monkeypatch: pytest.MonkeyPatch) -> Cli:
     monkeypatch.setattr(world, "DISTRIBUTORS", 50)
     monkeypatch.setattr(world, "ORDERS", 400)
     monkeypatch.setattr(world, "MOVES", 2)
-    for name, value in workers.environment(apart).items():
+    monkeypatch.setattr(demo, "WORKERS", 1)
+    for name, value in keeper.environment(apart).items():
         monkeypatch.setenv(name, value)
     return Cli(apart)
 
@@ -155,6 +155,12 @@ def test_the_demo_leaves_an_api_to_ask(small: Cli, apart: Settings) -> None:
     assert not running.answers()
     wait_for(lambda: not alive(running.pid))
     assert small.well("stop").startswith("Nothing runs in")
+
+
+def test_somebody_elses_brand_is_left_alone(small: Cli) -> None:
+    small.well("brand", "create", "demo", "--name", "Mine")
+    said = small("demo", "--no-serve")
+    assert (said.code, "Mine has the slug 'demo'" in said.err) == (1, True)
 
 
 def test_only_its_owner_may_read_the_key(small: Cli, apart: Settings) -> None:

