@@ -1,18 +1,20 @@
 """Writing rows fast, the same call for one row and for a million.
 
-A table's rows come as columns. Few rows go as one ``INSERT … SELECT FROM unnest`` a table; many
-go through COPY: as one binary buffer laid out by NumPy when every column has a fixed width, row by
-row otherwise. The price of a row in Python then is far below its price in the server.
+A table's rows come as columns. Few rows go as one ``INSERT … SELECT FROM unnest`` a table, those of
+several tables in one statement; many go through COPY: as one binary buffer laid out by NumPy when
+every column has a fixed width, row by row otherwise. The price of a row in Python then is far below
+its price in the server.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import date, datetime, timedelta
-from functools import cache
+from datetime import datetime, timedelta
+from functools import cache, lru_cache
+from itertools import count as counter
 from itertools import repeat
-from typing import Any
+from typing import Any, Union, cast
 
 import numpy as np
 import psycopg
@@ -71,12 +73,14 @@ def _check_range(name: str, values: Any, kind: str) -> None:
 
 
 def _is_scalar(values: Any) -> bool:
-    return isinstance(values, str | bytes | int | bool | date | np.integer) or values is None
+    return not isinstance(values, (list, np.ndarray))  # a tuple is quicker
 
 
-def write_rows(
-    cursor: psycopg.Cursor[Any], model: type[Base], columns: Columns, count: int
-) -> None:
+Writer = Union["psycopg.Cursor[Any]", "Together"]
+"""What rows are written to: a cursor, at once, or what :func:`together` gives."""
+
+
+def write_rows(writer: Writer, model: type[Base], columns: Columns, count: int) -> None:
     """Insert ``count`` rows into the table of ``model`` inside the cursor's transaction.
 
     :param columns: see :data:`Columns`; a column left out takes the table's default.
@@ -85,54 +89,114 @@ def write_rows(
     """
     if count == 0:
         return
+    if count <= SMALL:
+        into = writer if isinstance(writer, Together) else Together(writer)
+        into.add(model, columns, count)
+        if into is not writer:
+            into.send()
+        return
+    cursor = writer.cursor if isinstance(writer, Together) else writer
     table, types = model.__tablename__, _types(model)
     for name, values in columns.items():
-        if not _is_scalar(values) and len(values) != count:
-            raise ValueError(f"column {name} has {len(values)} values for {count} rows")
-        if count > SMALL and types[name] in _RANGES:
+        _check_length(name, values, count)
+        if types[name] in _RANGES:
             _check_range(name, values, types[name])
-    if count <= SMALL:
-        _insert(cursor, table, columns, types)
-    elif any(isinstance(values, list) for values in columns.values()):
+    if any(isinstance(values, list) for values in columns.values()):
         _copy_rows(cursor, table, columns, types)
     else:
         _copy_binary(cursor, table, columns, types, count)
 
 
-@cache
-def _insert_sql(
-    table: str, scalars: tuple[tuple[str, str], ...], lists: tuple[tuple[str, str], ...]
-) -> str:
-    names = ", ".join(name for name, _ in (*scalars, *lists))
-    values = ", ".join([*(f"%s::{kind}" for _, kind in scalars), "u.*"])
-    arrays = ", ".join(f"%s::{kind}[]" for _, kind in lists)
-    return f"INSERT INTO {table} ({names}) SELECT {values} FROM unnest({arrays}) u"
+def _check_length(name: str, values: Any, count: int) -> None:
+    if not _is_scalar(values) and len(values) != count:
+        raise ValueError(f"column {name} has {len(values)} values for {count} rows")
+
+
+@contextmanager
+def together(cursor: psycopg.Cursor[Any], rows: int) -> Iterator[Writer]:
+    """A writer that sends what is written in the block as one statement when it is few rows
+    (``rows`` in the largest table): one trip to the server, and one plan. Many go one table after
+    the other, by COPY."""
+    if rows > SMALL:
+        yield cursor
+        return
+    writer = Together(cursor)
+    yield writer
+    writer.send()
+
+
+class Together:
+    """Few rows for several tables, written by one statement: an INSERT for each in a WITH.
+
+    They see each other only when the statement ends, which is when foreign keys are looked at.
+    Every parameter is text: its type is then the same whatever the values are, so the prepared
+    statement is found again, and it costs a third of adapting a list.
+    """
+
+    def __init__(self, cursor: psycopg.Cursor[Any]) -> None:
+        self.cursor = cursor
+        self._shapes: list[_Shape] = []
+        self._parameters: list[str | None] = []
+
+    def add(self, model: type[Base], columns: Columns, count: int) -> None:
+        """Have rows written at the end."""
+        types = _types(model)
+        lists = []
+        for name, values in columns.items():
+            _check_length(name, values, count)
+            if _is_scalar(values):
+                self._parameters.append(_text(values, types[name]))
+            else:
+                lists.append(name)
+                self._parameters.append(_literal(_as_list(values), types[name]))
+        self._shapes.append((model, tuple(columns), tuple(lists)))
+
+    def send(self) -> None:
+        """Write what was added."""
+        if self._shapes:
+            raw = psycopg.RawCursor(self.cursor.connection)
+            raw.execute(_statement(tuple(self._shapes)), self._parameters)
+
+
+_Shape = tuple[type[Base], tuple[str, ...], tuple[str, ...]]
+"""A table, the columns written, and which of them are lists."""
+
+
+@lru_cache(1_000)
+def _statement(shapes: tuple[_Shape, ...]) -> bytes:
+    number = counter(1)
+    inserts = [_insert(*shape, number) for shape in shapes]
+    *first, last = inserts
+    if not first:
+        return last.encode()
+    named = ", ".join(f"w{n} AS ({insert})" for n, insert in enumerate(first))
+    return f"WITH {named} {last}".encode()
 
 
 def _insert(
-    cursor: psycopg.Cursor[Any], table: str, columns: Columns, types: dict[str, str]
-) -> None:
-    scalars = {name: values for name, values in columns.items() if _is_scalar(values)}
-    lists = {
-        name: _literal(_as_list(values), types[name])
-        for name, values in columns.items()
-        if name not in scalars
-    }
-    statement = _insert_sql(
-        table,
-        tuple((name, types[name]) for name in scalars),
-        tuple((name, types[name]) for name in lists),
+    model: type[Base], columns: tuple[str, ...], lists: tuple[str, ...], number: Iterator[int]
+) -> str:
+    types = _types(model)
+    place = {name: f"${next(number)}::{types[name]}" for name in columns}
+    values = ", ".join(f"u.{name}" if name in lists else place[name] for name in columns)
+    arrays = ", ".join(f"{place[name]}[]" for name in lists)
+    return (
+        f"INSERT INTO {model.__tablename__} ({', '.join(columns)})"
+        f" SELECT {values} FROM unnest({arrays}) u ({', '.join(lists)})"
     )
-    cursor.execute(statement, [*scalars.values(), *lists.values()])
+
+
+def _text(value: Any, kind: str) -> str | None:
+    if value is None or kind == "text":
+        return cast("str | None", value)
+    return f"\\x{value.hex()}" if kind == "bytea" else str(value)
 
 
 def _literal(values: list[Any], kind: str) -> str:
-    """A PostgreSQL array literal. Its text is the same type whatever the values are, so that the
-    prepared statement is found again; and it costs a third of adapting a list."""
-    if kind == "bytea":
-        values = [None if value is None else f"\\x{value.hex()}" for value in values]
+    """A PostgreSQL array literal."""
     if kind in ("text", "bytea"):
-        return f"{{{','.join(map(_quoted, values))}}}"
+        texts = [_text(value, kind) for value in values]
+        return f"{{{','.join(map(_quoted, texts))}}}"
     return f"{{{','.join('NULL' if value is None else str(value) for value in values)}}}"
 
 
@@ -140,17 +204,6 @@ def _quoted(text: str | None) -> str:
     if text is None:
         return "NULL"
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-@contextmanager
-def together(cursor: psycopg.Cursor[Any], rows: int) -> Iterator[None]:
-    """Send the statements of the block at once when it writes few rows (``rows`` in its largest
-    table): one trip to the server instead of one each. COPY, for many rows, cannot do that."""
-    if rows > SMALL:
-        yield
-        return
-    with cursor.connection.pipeline():
-        yield
 
 
 def _as_list(values: Any) -> list[Any]:

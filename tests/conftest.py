@@ -16,6 +16,7 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
+from sqlalchemy import Engine
 
 from distrib import schema
 from distrib.brands.tables import Brand
@@ -102,6 +103,21 @@ def db(settings: Settings) -> Iterator[Database]:
     engine = make_engine(settings.database_url, pool_size=20)
     yield Database(engine)
     engine.dispose()
+
+
+@pytest.fixture
+def scratch(settings: Settings) -> Iterator[Engine]:
+    """An empty database beside the worker's."""
+    name = "scratch_" + settings.database_url.rpartition("/distrib_")[2].partition("?")[0]
+    url = settings.database_url.replace("/distrib_", "/scratch_")
+    admin = settings.database_url.replace("postgresql+psycopg://", "postgresql://")
+    with psycopg.connect(admin, autocommit=True) as connection:
+        connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+        connection.execute(f'CREATE DATABASE "{name}"')
+        engine = make_engine(url)
+        yield engine
+        engine.dispose()
+        connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
 @pytest.fixture

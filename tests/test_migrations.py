@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import psycopg
@@ -13,8 +12,7 @@ from sqlalchemy.engine import Engine
 
 from distrib import schema
 from distrib.brands.tables import Brand
-from distrib.config import Settings
-from distrib.db import Database, make_engine
+from distrib.db import Database
 from tests import factories
 from tests.factories import LONG_AGO, NOON, days
 
@@ -23,21 +21,6 @@ def run(connection: Connection, what: str, *args: str) -> None:
     config = schema.alembic_config()
     config.attributes["connection"] = connection
     getattr(command, what)(config, *args)
-
-
-@pytest.fixture
-def scratch(settings: Settings) -> Iterator[Engine]:
-    """An empty database beside the worker's."""
-    name = "scratch_" + settings.database_url.rpartition("/distrib_")[2].partition("?")[0]
-    url = settings.database_url.replace("/distrib_", "/scratch_")
-    admin = settings.database_url.replace("postgresql+psycopg://", "postgresql://")
-    with psycopg.connect(admin, autocommit=True) as connection:
-        connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
-        connection.execute(f'CREATE DATABASE "{name}"')
-        engine = make_engine(url)
-        yield engine
-        engine.dispose()
-        connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
 def test_the_migrations_make_what_the_tables_say(db: Database) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import literal, select
+from sqlalchemy import ColumnElement, literal, literal_column, select
 from sqlalchemy.orm import Session
 
 from distrib import ids
@@ -28,6 +28,9 @@ def _credited(session: Session, brand_id: int, external_id: str) -> int:
         raise InvalidInput(error.detail, field="distributor") from None
     return found.id
 
+
+# the condition of the index on time (see docs/adr/0004-generic-plans.md)
+_EVER: ColumnElement[datetime] = literal_column("'-infinity'")
 
 # -- orders ---------------------------------------------------------------------------------------
 
@@ -76,7 +79,7 @@ def orders(
     limit: int,
 ) -> Page:
     """A page of orders in order of time."""
-    where = [Order.brand_id == brand_id]
+    where = [Order.brand_id == brand_id, Order.effective_at > _EVER]
     if distributor is not None:
         where.append(Order.distributor_id == _credited(session, brand_id, distributor))
     for column, value in (

@@ -9,15 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import numpy as np
-import psycopg
 from sqlalchemy.orm import Session
 
 from distrib import clock, ids
 from distrib.brands.tables import Brand
-from distrib.bulk import together, write_rows
+from distrib.bulk import Writer, together, write_rows
 from distrib.commission.engine import Ints, Lines
 from distrib.commission.outcome import CLOCK_TOLERANCE, Outcome, Status, settle_repeats
 from distrib.commission.posting import Changes, Days, Sources, write_commissions
@@ -209,11 +207,10 @@ def _record(session: Session, brand: Brand, new: list[_New], now: datetime) -> N
         uplines=uplines,
     )
     held = np.greater(available, np.datetime64(new[0].credit.matured_through, "D"))
-    cur = cursor(session)
-    with together(cur, LEVELS * len(lines)):
-        _write_orders(cur, brand=brand, new=new, order_ids=order_ids, available=available, now=now)
+    with together(cursor(session), LEVELS * len(lines)) as out:
+        _write_orders(out, brand=brand, new=new, order_ids=order_ids, available=available, now=now)
         write_rows(
-            cur,
+            out,
             OrderLine,
             {
                 "brand_id": brand.id,
@@ -230,7 +227,7 @@ def _record(session: Session, brand: Brand, new: list[_New], now: datetime) -> N
             len(lines),
         )
         write_commissions(
-            cur,
+            out,
             brand=brand,
             sources=Sources(order_ids, order_ids, uplines, days, available, held),
             changes=Changes(owner, line_no, result.rule, base, result.rate_ppm, result.amount),
@@ -239,7 +236,7 @@ def _record(session: Session, brand: Brand, new: list[_New], now: datetime) -> N
 
 
 def _write_orders(
-    cur: psycopg.Cursor[Any],
+    out: Writer,
     *,
     brand: Brand,
     new: list[_New],
@@ -248,7 +245,7 @@ def _write_orders(
     now: datetime,
 ) -> None:
     write_rows(
-        cur,
+        out,
         Order,
         {
             "brand_id": brand.id,

@@ -10,10 +10,9 @@ from datetime import datetime
 from typing import Any
 
 import numpy as np
-import psycopg
 
 from distrib.brands.tables import Brand
-from distrib.bulk import write_rows
+from distrib.bulk import Writer, write_rows
 from distrib.commission.tables import Commission, OpenItem
 from distrib.ledger.chart import TransferCode
 from distrib.ledger.service import post
@@ -59,7 +58,7 @@ class Changes:
 
 
 def write_commissions(
-    cursor: psycopg.Cursor[Any],
+    writer: Writer,
     *,
     brand: Brand,
     sources: Sources,
@@ -75,7 +74,7 @@ def write_commissions(
     distributor = sources.upline[source, level]
     amount = changes.amount[line, level]
     write_rows(
-        cursor,
+        writer,
         Commission,
         {
             "brand_id": brand.id,
@@ -106,7 +105,7 @@ def write_commissions(
         np.where(held, TransferCode.REVERSE, TransferCode.CLAW_BACK),
     )
     post(
-        cursor,
+        writer,
         brand_id=brand.id,
         asset=brand.currency,
         posted_at=posted_at,
@@ -117,7 +116,7 @@ def write_commissions(
         amount=np.abs(total),
     )
     write_rows(
-        cursor,
+        writer,
         OpenItem,
         {
             "brand_id": brand.id,

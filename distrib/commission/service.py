@@ -62,7 +62,10 @@ def publish_plan(
     if latest is not None and latest.content_hash == digest and effective_from is None:
         return latest
     last_order: datetime | None = session.scalar(
-        text("SELECT max(effective_at) FROM orders WHERE brand_id = :brand_id"),
+        text(
+            "SELECT max(effective_at) FROM orders"
+            " WHERE brand_id = :brand_id AND effective_at > '-infinity'"
+        ),
         {"brand_id": brand.id},
     )
     taken = [] if last_order is None else [last_order]

@@ -67,7 +67,7 @@ class Commission(Base):
         CheckConstraint("level BETWEEN 1 AND 3", name="level"),
         CheckConstraint("amount <> 0", name="amount"),
         CheckConstraint("base >= 0 AND rate_ppm >= 0", name="not_negative"),
-        Index("ix_commission_distributor", "brand_id", "distributor_id", "earned_on", "source_id"),
+        Index("ix_commission_distributor", "distributor_id", "earned_on", "source_id"),
     )
 
     brand_id: Mapped[int] = mapped_column(primary_key=True)

@@ -7,11 +7,10 @@ from datetime import datetime
 from typing import Any
 
 import numpy as np
-import psycopg
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from distrib.bulk import write_rows
+from distrib.bulk import Writer, write_rows
 from distrib.db import Lock, lock, try_lock
 from distrib.ledger.chart import BRAND, FLOWS, AccountKind, TransferCode, split
 from distrib.ledger.tables import Transfer, UnfoldedPosting
@@ -20,7 +19,7 @@ Ints = np.ndarray[Any, np.dtype[np.int64]]
 
 
 def post(
-    cursor: psycopg.Cursor[Any],
+    writer: Writer,
     *,
     brand_id: int,
     asset: str,
@@ -45,7 +44,7 @@ def post(
         debit_kind[each], credit_kind[each] = flow
     debit, credit = debit_kind[code], credit_kind[code]
     write_rows(
-        cursor,
+        writer,
         Transfer,
         {
             "brand_id": brand_id,
@@ -62,7 +61,7 @@ def post(
     )
     postings = np.unique(posting_id)
     write_rows(
-        cursor,
+        writer,
         UnfoldedPosting,
         {"brand_id": brand_id, "posting_id": postings},
         len(postings),

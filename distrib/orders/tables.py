@@ -30,17 +30,22 @@ class Order(Base):
 
     __tablename__ = "orders"
     __table_args__ = (
-        UniqueConstraint("brand_id", "shop", "external_id"),
+        UniqueConstraint("external_id", "shop", "brand_id"),
         ForeignKeyConstraint(
             ["brand_id", "distributor_id"], ["distributor.brand_id", "distributor.id"]
         ),
         CheckConstraint("referral IN ('direct', 'code', 'none')", name="referral"),
         CheckConstraint("(referral = 'none') = (distributor_id IS NULL)", name="credited"),
-        Index("ix_orders_effective", "brand_id", "effective_at"),
+        Index(
+            "ix_orders_effective",
+            "brand_id",
+            "effective_at",
+            postgresql_where="effective_at > '-infinity'",
+        ),
         Index(
             "ix_orders_buyer",
-            "brand_id",
             "buyer",
+            "brand_id",
             "placed_at",
             postgresql_where="buyer IS NOT NULL",
         ),
@@ -96,8 +101,8 @@ class Refund(Base):
 
     __tablename__ = "refund"
     __table_args__ = (
-        UniqueConstraint("brand_id", "order_id", "external_id"),
-        UniqueConstraint("brand_id", "order_id", "no"),
+        UniqueConstraint("order_id", "external_id", "brand_id"),
+        UniqueConstraint("order_id", "no", "brand_id"),
         ForeignKeyConstraint(["brand_id", "order_id"], ["orders.brand_id", "orders.id"]),
     )
 

@@ -90,7 +90,7 @@ class Payout(Base):
         CheckConstraint("amount > 0", name="amount"),
         CheckConstraint("state IN ('reserved', 'paid', 'failed', 'cancelled')", name="state"),
         CheckConstraint("cardinality(postings) = cardinality(amounts)", name="items"),
-        Index("ix_payout_distributor", "brand_id", "distributor_id", "batch_id", unique=True),
+        Index("ix_payout_distributor", "distributor_id", "batch_id", "brand_id", unique=True),
         {"postgresql_with": {"fillfactor": "80"}},
     )
 

@@ -204,7 +204,10 @@ def _start_of_move(
 ) -> datetime:
     """The instant at which the new edge begins: ``at``, if nothing stands against it."""
     latest_order = session.scalar(
-        text("SELECT max(effective_at) FROM orders WHERE brand_id = :brand_id"),
+        text(
+            "SELECT max(effective_at) FROM orders"
+            " WHERE brand_id = :brand_id AND effective_at > '-infinity'"
+        ),
         {"brand_id": edge.brand_id},
     )
     bounds = [(edge.valid_from + _TICK, "the present sponsorship begins before it")]

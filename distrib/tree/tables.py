@@ -23,8 +23,8 @@ class Distributor(Base):
     __tablename__ = "distributor"
     __table_args__ = (
         ForeignKeyConstraint(["brand_id"], ["brand.id"]),
-        UniqueConstraint("brand_id", "external_id"),
-        UniqueConstraint("brand_id", "code"),
+        UniqueConstraint("external_id", "brand_id"),
+        UniqueConstraint("code", "brand_id"),
         CheckConstraint("status IN ('active', 'suspended')", name="status"),
     )
 

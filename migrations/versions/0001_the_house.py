@@ -155,9 +155,9 @@ def upgrade() -> None:
         sa.CheckConstraint("status IN ('active', 'suspended')", name=op.f("ck_distributor_status")),
         sa.ForeignKeyConstraint(["brand_id"], ["brand.id"], name=op.f("fk_distributor_brand_id")),
         sa.PrimaryKeyConstraint("brand_id", "id", name=op.f("pk_distributor")),
-        sa.UniqueConstraint("brand_id", "code", name=op.f("uq_distributor_brand_id_code")),
+        sa.UniqueConstraint("code", "brand_id", name=op.f("uq_distributor_code_brand_id")),
         sa.UniqueConstraint(
-            "brand_id", "external_id", name=op.f("uq_distributor_brand_id_external_id")
+            "external_id", "brand_id", name=op.f("uq_distributor_external_id_brand_id")
         ),
     )
     op.create_table(
@@ -255,17 +255,23 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("brand_id", "id", name=op.f("pk_orders")),
         sa.UniqueConstraint(
-            "brand_id", "shop", "external_id", name=op.f("uq_orders_brand_id_shop_external_id")
+            "external_id", "shop", "brand_id", name=op.f("uq_orders_external_id_shop_brand_id")
         ),
     )
     op.create_index(
         "ix_orders_buyer",
         "orders",
-        ["brand_id", "buyer", "placed_at"],
+        ["buyer", "brand_id", "placed_at"],
         unique=False,
         postgresql_where="buyer IS NOT NULL",
     )
-    op.create_index("ix_orders_effective", "orders", ["brand_id", "effective_at"], unique=False)
+    op.create_index(
+        "ix_orders_effective",
+        "orders",
+        ["brand_id", "effective_at"],
+        unique=False,
+        postgresql_where="effective_at > '-infinity'",
+    )
     op.create_table(
         "payout",
         sa.Column("brand_id", sa.BigInteger(), nullable=False),
@@ -297,7 +303,7 @@ def upgrade() -> None:
         postgresql_with={"fillfactor": "80"},
     )
     op.create_index(
-        "ix_payout_distributor", "payout", ["brand_id", "distributor_id", "batch_id"], unique=True
+        "ix_payout_distributor", "payout", ["distributor_id", "batch_id", "brand_id"], unique=True
     )
     op.create_table(
         "sponsorship",
@@ -413,13 +419,13 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("brand_id", "id", name=op.f("pk_refund")),
         sa.UniqueConstraint(
-            "brand_id",
             "order_id",
             "external_id",
-            name=op.f("uq_refund_brand_id_order_id_external_id"),
+            "brand_id",
+            name=op.f("uq_refund_order_id_external_id_brand_id"),
         ),
         sa.UniqueConstraint(
-            "brand_id", "order_id", "no", name=op.f("uq_refund_brand_id_order_id_no")
+            "order_id", "no", "brand_id", name=op.f("uq_refund_order_id_no_brand_id")
         ),
     )
     op.create_table(
@@ -455,7 +461,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_commission_distributor",
         "commission",
-        ["brand_id", "distributor_id", "earned_on", "source_id"],
+        ["distributor_id", "earned_on", "source_id"],
         unique=False,
     )
     op.create_table(

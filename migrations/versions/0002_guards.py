@@ -64,7 +64,8 @@ FUNCTIONS = {
                     USING ERRCODE = 'check_violation';
             END IF;
             IF EXISTS (SELECT FROM orders WHERE brand_id = NEW.brand_id
-                       AND effective_at >= NEW.effective_from) THEN
+                       AND effective_at >= NEW.effective_from
+                       AND effective_at > '-infinity') THEN
                 RAISE EXCEPTION 'a plan version cannot re-price orders already taken'
                     USING ERRCODE = 'check_violation';
             END IF;
