@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from distrib import clock
 from distrib.audit import Check, Finding, find_rows
 from distrib.brands.tables import Brand
-from distrib.commission.book import Book, open_book
+from distrib.commission.book import REFUND_LINES_OF, Book, open_book
 from distrib.commission.plan import document_hash
 from distrib.commission.tables import PlanVersion
 from distrib.db import cursor
@@ -24,17 +24,18 @@ from distrib.orders.document import LineIn, OrderIn, content_hash
 CHUNK = 10_000
 """Orders that the recomputation holds in memory at once."""
 
-_RETURNS = """
+_RETURNS = f"""
 SELECT f.order_id, f.id, x.line_no, least(f.refunded_at, f.recorded_at), x.amount
-FROM refund f JOIN refund_line x ON x.brand_id = f.brand_id AND x.refund_id = f.id
-WHERE f.brand_id = %(brand)s AND f.order_id = ANY(%(ids)s::bigint[])
+FROM {REFUND_LINES_OF}
 ORDER BY f.order_id, f.no, x.line_no
 """
 
 _PAID = """
-SELECT order_id, source_id, line_no, level, distributor_id, rule_no, rate_ppm, base, amount,
-       earned_on
-FROM commission WHERE brand_id = %(brand)s AND source_id = ANY(%(ids)s::bigint[])
+SELECT c.order_id, c.source_id, c.line_no, c.level, c.distributor_id, c.rule_no, c.rate_ppm, c.base,
+       c.amount, c.earned_on
+FROM unnest(%(ids)s::bigint[]) s (id)
+CROSS JOIN LATERAL (
+    SELECT * FROM commission x WHERE x.brand_id = %(brand)s AND x.source_id = s.id OFFSET 0) c
 """
 
 Row = tuple[Any, ...]

@@ -80,34 +80,50 @@ class Book:
         )
 
 
+# LATERAL, kept apart by LIMIT or OFFSET: one look into one index for each order, whatever the
+# planner believes of the tables
 _ORDERS = """
 SELECT o.id, o.shop, o.external_id, o.plan_version_id, o.available_on, o.effective_at,
        o.distributor_id,
-       (SELECT count(*) FROM refund r WHERE r.brand_id = o.brand_id AND r.order_id = o.id)
-FROM orders o WHERE o.brand_id = %(brand)s AND o.id = ANY(%(ids)s::bigint[]) ORDER BY o.id
+       (SELECT count(*) FROM refund r WHERE r.brand_id = %(brand)s AND r.order_id = o.id)
+FROM unnest(%(ids)s::bigint[]) i (id)
+CROSS JOIN LATERAL (
+    SELECT * FROM orders x WHERE x.brand_id = %(brand)s AND x.id = i.id LIMIT 1) o
+ORDER BY o.id
 """
 
-_LINES = """
+REFUNDS_OF = """unnest(%(ids)s::bigint[]) j (id)
+    CROSS JOIN LATERAL (
+        SELECT * FROM refund x WHERE x.brand_id = %(brand)s AND x.order_id = j.id OFFSET 0) f"""
+"""SQL: the refunds ``f`` of the orders ``ids``."""
+
+REFUND_LINES_OF = f"""{REFUNDS_OF}
+    CROSS JOIN LATERAL (
+        SELECT * FROM refund_line y
+        WHERE y.brand_id = %(brand)s AND y.refund_id = f.id OFFSET 0) x"""
+"""SQL: and their lines ``x``."""
+
+_LINES = f"""
 SELECT l.order_id, l.line_no, l.sku, l.category, l.quantity, l.quantity * l.unit_price - l.discount,
        coalesce(r.quantity, 0), coalesce(r.amount, 0)
-FROM order_line l
+FROM unnest(%(ids)s::bigint[]) i (id)
+CROSS JOIN LATERAL (
+    SELECT * FROM order_line y WHERE y.brand_id = %(brand)s AND y.order_id = i.id OFFSET 0) l
 LEFT JOIN (
     SELECT f.order_id, x.line_no, sum(x.quantity)::bigint AS quantity,
            sum(x.amount)::bigint AS amount
-    FROM refund f JOIN refund_line x ON x.brand_id = f.brand_id AND x.refund_id = f.id
-    WHERE f.brand_id = %(brand)s AND f.order_id = ANY(%(ids)s::bigint[])
+    FROM {REFUND_LINES_OF}
     GROUP BY 1, 2) r ON r.order_id = l.order_id AND r.line_no = l.line_no
-WHERE l.brand_id = %(brand)s AND l.order_id = ANY(%(ids)s::bigint[])
 ORDER BY l.order_id, l.line_no
 """
 
-_PAID = """
+_PAID = f"""
 SELECT c.order_id, c.line_no, c.level, sum(c.amount)::bigint
-FROM commission c
-WHERE c.brand_id = %(brand)s AND c.source_id IN (
+FROM (
     SELECT unnest(%(ids)s::bigint[])
-    UNION ALL SELECT id FROM refund
-    WHERE brand_id = %(brand)s AND order_id = ANY(%(ids)s::bigint[]))
+    UNION ALL SELECT f.id FROM {REFUNDS_OF}) s (id)
+CROSS JOIN LATERAL (
+    SELECT * FROM commission x WHERE x.brand_id = %(brand)s AND x.source_id = s.id OFFSET 0) c
 GROUP BY 1, 2, 3
 """
 

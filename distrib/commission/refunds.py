@@ -13,7 +13,7 @@ from datetime import date, datetime
 from typing import Any
 
 import numpy as np
-from sqlalchemy import delete, select, tuple_, update
+from sqlalchemy import delete, select, text, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -155,17 +155,39 @@ def _order_key(refund: RefundIn) -> Key:
     return (refund.shop, refund.order_external_id)
 
 
+# LATERAL … LIMIT 1: one look into one index for each, whatever the planner believes
+_LOCK_ORDERS = text(
+    """
+    SELECT k.shop, k.external_id, o.id
+    FROM unnest(CAST(:shops AS text[]), CAST(:external_ids AS text[])) k (shop, external_id)
+    CROSS JOIN LATERAL (
+        SELECT id FROM orders x
+        WHERE x.brand_id = :brand_id AND x.shop = k.shop AND x.external_id = k.external_id
+        LIMIT 1 FOR NO KEY UPDATE) o
+    """
+)
+
+
 def _lock_orders(session: Session, brand: Brand, keys: set[Key]) -> dict[Key, int]:
-    """Lock the orders, in order of id, so that refunds of one order follow each other."""
+    """Lock the orders, in one order everywhere, so that refunds of one order follow each other."""
     if not keys:
         return {}
+    shops, external_ids = zip(*sorted(keys), strict=True)
     rows = session.execute(
-        select(Order.shop, Order.external_id, Order.id)
-        .where(Order.brand_id == brand.id, tuple_(Order.shop, Order.external_id).in_(sorted(keys)))
-        .order_by(Order.id)
-        .with_for_update(key_share=True)
+        _LOCK_ORDERS,
+        {"brand_id": brand.id, "shops": list(shops), "external_ids": list(external_ids)},
     )
     return {(row.shop, row.external_id): row.id for row in rows}
+
+
+_KNOWN = text(
+    """
+    SELECT f.order_id, f.external_id, f.id, f.content_hash
+    FROM unnest(CAST(:orders AS bigint[])) o (id)
+    CROSS JOIN LATERAL (
+        SELECT * FROM refund x WHERE x.brand_id = :brand_id AND x.order_id = o.id OFFSET 0) f
+    """
+)
 
 
 def _read_known(
@@ -173,11 +195,7 @@ def _read_known(
 ) -> dict[tuple[str, str, str], _Known]:
     """Refunds of these orders that are recorded, by shop, order and refund."""
     key_of = {order_id: key for key, order_id in order_ids.items()}
-    rows = session.execute(
-        select(Refund.order_id, Refund.external_id, Refund.id, Refund.content_hash).where(
-            Refund.brand_id == brand.id, Refund.order_id.in_(list(key_of))
-        )
-    )
+    rows = session.execute(_KNOWN, {"brand_id": brand.id, "orders": list(key_of)})
     return {
         (*key_of[row.order_id], row.external_id): _Known(row.id, row.content_hash) for row in rows
     }

@@ -346,7 +346,16 @@ SELECT d.id, d.external_id, d.name, d.code, d.joined_at,
                 WHERE e.brand_id = s.brand_id AND e.id = s.sponsor_id)
         FROM sponsorship s WHERE s.brand_id = d.brand_id AND s.distributor_id = d.id
          AND s.valid_to IS NULL)
-FROM distributor d WHERE d.brand_id = %(brand_id)s AND d.external_id = ANY(%(external_ids)s)
+FROM unnest(%(external_ids)s::text[]) g (external_id)
+CROSS JOIN LATERAL (
+    SELECT * FROM distributor x
+    WHERE x.brand_id = %(brand_id)s AND x.external_id = g.external_id LIMIT 1) d
+"""
+
+_TAKEN = """
+SELECT g.code FROM unnest(%(codes)s::text[]) g (code)
+WHERE EXISTS (SELECT FROM distributor d
+              WHERE d.brand_id = %(brand_id)s AND d.code = g.code OFFSET 0)
 """
 
 
@@ -362,8 +371,5 @@ def taken_codes(
     cursor: psycopg.Cursor[tuple[object, ...]], *, brand_id: int, codes: Sequence[str]
 ) -> set[str]:
     """Those of ``codes`` that a distributor of the brand has."""
-    cursor.execute(
-        "SELECT code FROM distributor WHERE brand_id = %s AND code = ANY(%s)",
-        [brand_id, list(codes)],
-    )
+    cursor.execute(_TAKEN, {"brand_id": brand_id, "codes": list(codes)})
     return {str(row[0]) for row in cursor}

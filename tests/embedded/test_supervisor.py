@@ -146,7 +146,9 @@ def pids(data_dir: Path) -> dict[str, int]:
 
 def again(data_dir: Path, before: dict[str, int]) -> bool:
     """Whether the servers are up, and not as they were before."""
-    return running(data_dir) is not None and pids(data_dir) != before
+    if running(data_dir) is None or not (data_dir / "run" / "ready.json").exists():
+        return False  # the file goes with its supervisor
+    return pids(data_dir) != before
 
 
 @contextmanager
