@@ -299,6 +299,22 @@ def run(database: Database, settings: Settings, job_id: int) -> bool:
     return True
 
 
+def revive(session: Session, *, brand_id: int, batch: int) -> int:
+    """Have the jobs of a batch that failed for good tried again. How many there are."""
+    revived = session.scalars(
+        update(Job)
+        .where(
+            Job.brand_id == brand_id,
+            Job.state == JobState.FAILED,
+            Job.args["batch"].as_string() == str(batch),
+        )
+        .values(state=JobState.READY, run_after=clock.now(), error=None)
+        .returning(Job.id)
+    ).all()
+    session.info.setdefault("wake", []).extend(revived)
+    return len(revived)
+
+
 def due(session: Session, limit: int = 1_000) -> list[int]:
     """Jobs that are ready, whose time has come and that nobody holds: oldest first."""
     now = clock.now()

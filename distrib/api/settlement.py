@@ -25,7 +25,7 @@ from distrib.settlement.batch import (
     get_batch,
     mature_for_batch,
 )
-from distrib.settlement.paying import run_batch
+from distrib.settlement.paying import retry_batch, run_batch
 from distrib.settlement.providers import PROVIDERS
 from distrib.settlement.tables import SettlementBatch
 
@@ -240,6 +240,24 @@ def run(mine: Brand, number: int) -> Response:
         lambda session: Answer(
             202,
             _batch.dump(run_batch(session, brand_id=mine.id, number=number, chunk_payouts=chunk)),
+        )
+    )
+
+
+@routes.operation(
+    "POST",
+    f"{_BATCH}/retry",
+    {202: (BatchSchema, "The batch is being paid again")},
+    problems=(404, 409),
+)
+def retry(mine: Brand, number: int) -> Response:
+    """Try again what failed for good while a batch was being paid.
+
+    For when its cause is gone. What was paid stays paid.
+    """
+    return transact(
+        lambda session: Answer(
+            202, _batch.dump(retry_batch(session, brand_id=mine.id, number=number))
         )
     )
 

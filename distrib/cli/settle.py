@@ -10,6 +10,7 @@ from rich.table import Table
 from sqlalchemy import select
 
 from distrib import ids
+from distrib.brands.tables import Brand
 from distrib.cli.desk import Desk, by_option, with_brand
 from distrib.cli.output import facts, local, note, table
 from distrib.cli.output import money as in_words
@@ -25,7 +26,7 @@ from distrib.settlement.batch import (
     get_batch,
     mature_for_batch,
 )
-from distrib.settlement.paying import run_batch
+from distrib.settlement.paying import retry_batch, run_batch
 from distrib.settlement.providers import PROVIDERS
 from distrib.settlement.tables import Payout, SettlementBatch
 from distrib.tree.tables import Distributor
@@ -245,6 +246,26 @@ def run(desk: Desk, number: int, wait: bool) -> None:
                 number=number,
                 chunk_payouts=desk.settings.chunk_payouts,
             )
+    _tell_paying(desk, brand, batch, wait=wait)
+
+
+@settle.command("retry")
+@click.argument("number", type=int)
+@click.option("--wait", is_flag=True, help="Until all is paid; without workers, pay here.")
+@with_brand
+def retry(desk: Desk, number: int, wait: bool) -> None:
+    """Try again what failed for good while a batch was being paid.
+
+    For when its cause is gone. What was paid stays paid.
+    """
+    with desk.database.transaction() as session:
+        brand = desk.brand(session)
+        batch = retry_batch(session, brand_id=brand.id, number=number)
+    _tell_paying(desk, brand, batch, wait=wait)
+
+
+def _tell_paying(desk: Desk, brand: Brand, batch: SettlementBatch, *, wait: bool) -> None:
+    number = batch.number
     if wait:
         batch = watch_batch(desk, brand, number)
     words = f"{batch.payouts:,} payouts of {in_words(batch.total, batch.currency)}"

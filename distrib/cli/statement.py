@@ -31,7 +31,7 @@ def statement(
     Pending is in the hold; available is out of it; reserved is in a batch; reversed went back
     because of refunds.
     """
-    with desk.database.transaction() as session:
+    with desk.database.snapshot() as session:
         brand = desk.brand(session)
         person = get_distributor(session, brand_id=brand.id, external_id=distributor)
         found = read_statement(

@@ -73,7 +73,9 @@ def wait_for_batch(
         if batch.state == "settled":
             return
         if failure is not None:
-            raise PayingFailed(f"batch {number}: {failure}")
+            raise PayingFailed(
+                f"batch {number}: {failure} (once the cause is gone: distrib settle retry {number})"
+            )
         if paid != seen:
             seen, since = paid, time.monotonic()
         elif time.monotonic() - since > _PATIENCE_SECONDS:

@@ -202,7 +202,7 @@ def batches_add_up(session: Session, brand_id: int) -> Iterator[Finding]:
 
 
 def no_work_is_stuck(session: Session, brand_id: int) -> Iterator[Finding]:
-    """No job has failed for good, and no maturation was left half done."""
+    """No job has failed for good."""
     yield from find_rows(
         session,
         "settlement.jobs",

@@ -22,12 +22,18 @@ from sqlalchemy.orm import Session
 from distrib import clock, faults, ids, jobs
 from distrib.config import Settings
 from distrib.db import Database
-from distrib.errors import DistribError
+from distrib.errors import Conflict, DistribError
 from distrib.ledger.chart import TransferCode
 from distrib.ledger.service import post_query
 from distrib.settlement.batch import get_batch, require_state
 from distrib.settlement.providers import BatchRef, PayoutRequest, make_provider
 from distrib.settlement.tables import SettlementBatch
+
+
+class NothingFailed(Conflict):
+    """A batch whose jobs are all done or still to come needs no other try."""
+
+    title = "Nothing of the batch has failed"
 
 
 class FileDiffers(DistribError):
@@ -67,6 +73,20 @@ def run_batch(
         ],
     )
     session.flush()
+    return batch
+
+
+def retry_batch(session: Session, *, brand_id: int, number: int) -> SettlementBatch:
+    """Try again what failed for good while the batch was being paid, once its cause is gone.
+
+    What was paid stays paid: each step of a job is safe to repeat.
+
+    :raises NothingFailed: when no job of the batch has failed.
+    """
+    batch = get_batch(session, brand_id=brand_id, number=number, for_update=True)
+    require_state(batch, "paying")
+    if not jobs.revive(session, brand_id=brand_id, batch=batch.id):
+        raise NothingFailed(f"no job of batch {number} has failed; it is being paid")
     return batch
 
 

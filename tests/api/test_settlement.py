@@ -117,7 +117,7 @@ def test_a_batch_that_cannot_be_drawn_up(
     assert finance.get("/settlement/batches")["items"] == []
 
 
-@pytest.mark.parametrize("verb", ["run", "file"])
+@pytest.mark.parametrize("verb", ["run", "retry", "file"])
 def test_steps_come_in_order(finance: Caller, verb: str) -> None:
     finance.post(201, "/settlement/batches", {})
     method = "GET" if verb == "file" else "POST"
@@ -128,7 +128,7 @@ def test_steps_come_in_order(finance: Caller, verb: str) -> None:
 @pytest.mark.parametrize(
     "method, path",
     [("GET", ""), ("GET", "/payouts"), ("GET", "/file"), ("POST", "/approve"), ("POST", "/run"),
-     ("POST", "/cancel")],
+     ("POST", "/retry"), ("POST", "/cancel")],
 )  # fmt: skip
 def test_an_unknown_batch_is_not_found(api: Caller, method: str, path: str, number: str) -> None:
     body = {"content_hash": "00"} if path == "/approve" else None

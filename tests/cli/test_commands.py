@@ -225,7 +225,12 @@ def test_a_batch_that_cannot_be_paid(cli: Cli, db: Database, ripe: str) -> None:
             {"slug": ripe},
         )
     said = cli("settle", "run", 1, "--wait", *of)
-    assert (said.code, said.err.strip()) == (1, "distrib: batch 1: FileDiffers: no")
+    assert (said.code, said.err.strip()) == (
+        1,
+        "distrib: batch 1: FileDiffers: no (once the cause is gone: distrib settle retry 1)",
+    )
+    assert "is settled" in cli.well("settle", "retry", 1, "--wait", *of)
+    assert cli.document("settle", "show", 1, *of)["state"] == "settled"
 
 
 def test_the_audit(cli: Cli, db: Database, brand: Brand, ripe: str) -> None:

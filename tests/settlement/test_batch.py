@@ -34,7 +34,7 @@ from distrib.settlement.batch import (
     mature_for_batch,
 )
 from distrib.settlement.maturation import begin_maturation, mature, post_maturations
-from distrib.settlement.paying import run_batch
+from distrib.settlement.paying import NothingFailed, retry_batch, run_batch
 from distrib.settlement.tables import Maturation, Payout, PayoutAttempt, SettlementBatch
 from distrib.tree.service import reactivate_distributor, suspend_distributor
 from tests import factories
@@ -437,6 +437,8 @@ def verb(session: Session, what: str, batch: SettlementBatch) -> None:
             approve_batch(session, approved_by="finance", content_hash=None, **scope)
         case "run":
             run_batch(session, chunk_payouts=7, **scope)
+        case "retry":
+            retry_batch(session, **scope)
         case "cancel":
             cancel_batch(session, **scope)
 
@@ -450,7 +452,12 @@ STATES: dict[str, tuple[str, ...]] = {
 }
 
 
-ALLOWED = {"approve": {"draft"}, "run": {"approved"}, "cancel": {"draft", "approved"}}
+ALLOWED = {
+    "approve": {"draft"},
+    "run": {"approved"},
+    "retry": {"paying"},
+    "cancel": {"draft", "approved"},
+}
 
 
 @pytest.mark.parametrize("state", STATES)
@@ -467,12 +474,42 @@ def test_states(
                     verb(session, step, draft)
         with db.transaction() as session:
             assert get_batch(session, brand_id=draft.brand_id, number=1).state == state
-            if state in ALLOWED[what]:
+            if what == "retry" and state == "paying":
+                with pytest.raises(NothingFailed, match="no job of batch 1 has failed"):
+                    verb(session, what, draft)
+            elif state in ALLOWED[what]:
                 verb(session, what, draft)
             else:
                 with pytest.raises(BatchInWrongState, match=f"batch 1 is {state}; this needs it"):
                     verb(session, what, draft)
         jobs.run_all(db, settings)  # leaves nothing for the tests that follow
+    assert findings(db, draft.brand_id) == []
+
+
+@pytest.mark.parametrize("kind", ["pay_chunk", "close_batch"])
+def test_what_failed_for_good_is_tried_again(
+    db: Database,
+    settings: Settings,
+    draft: SettlementBatch,
+    kind: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise NothingFailed("the bank is closed")
+
+    with clock.travel(MATURED):
+        for step in STATES["paying"]:
+            with db.transaction() as session:
+                verb(session, step, draft)
+        with monkeypatch.context() as patch:
+            patch.setitem(jobs._handlers, kind, refuse)
+            jobs.run_all(db, settings)
+        with db.transaction() as session:
+            assert get_batch(session, brand_id=draft.brand_id, number=1).state == "paying"
+            verb(session, "retry", draft)
+        jobs.run_all(db, settings)
+    with db.transaction() as session:
+        assert get_batch(session, brand_id=draft.brand_id, number=1).state == "settled"
     assert findings(db, draft.brand_id) == []
 
 
