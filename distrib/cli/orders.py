@@ -139,9 +139,12 @@ def _money_facts(report: ImportReport) -> Table:
         "rejected": "rejected",
     }
     made = table(f">{report.money.currency}|", [])
-    for name in _MONEY:
-        amount = getattr(report.money, name)
-        made.add_row(f"{amount:,.{money.exponent(report.money.currency)}f}", words[name])
+    amounts = {name: getattr(report.money, name).normalize() for name in _MONEY}
+    # a file may speak of less than the minor unit, and what is told must add up to the last digit
+    finest = max(-each.as_tuple().exponent for each in amounts.values())
+    places = max(finest, money.exponent(report.money.currency))
+    for name, amount in amounts.items():
+        made.add_row(f"{amount:,.{places}f}", words[name])
     return made
 
 

@@ -123,6 +123,10 @@ def test_importing_and_looking_at_orders(cli: Cli, slug: str, tmp_path: Path) ->
     again = cli("orders", "import", file, *of)
     assert again.code == 1
     assert "recorded before" in again.out
+    file.write_text(ORDERS.replace("TEA,x,99.50", "TEA,1,0.004"))
+    finer = cli("orders", "import", file, *of).out  # to the last digit, so that it adds up
+    assert "139.554   the files say" in finer
+    assert "0.004   rejected" in finer
     shown = cli.document("orders", "show", "O1", *of)
     assert [
         (each["line_no"], each["level"], each["distributor"], each["earned"], each["amount"])
