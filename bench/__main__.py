@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from bench import api, engine, intake, settlement
-from bench.common import servers
+from bench.common import FULL, servers
 
 
 def main() -> None:
@@ -27,6 +27,7 @@ def main() -> None:
                 f" {prices[-1][0] / prices[0][0]:.2f}, by COPY"
                 f" {prices[-1][1] / prices[0][1]:.2f} (aim: no growth beyond that of COPY)"
             )
+            intake.run(bench, 10_000, chosen.runs, plan=FULL)
         if "settlement" in wanted:
             settlement.run(bench, runs=chosen.runs)
         if "api" in wanted:

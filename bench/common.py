@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import psycopg
 
@@ -27,7 +28,7 @@ from distrib.orders.document import LineIn, OrderIn
 from distrib.tree.tables import Distributor, Sponsorship
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
-PLAN = {
+PLAN: dict[str, Any] = {
     "name": "bench",
     "rules": [
         {"rates": ["10%", "5%", "2%"]},
@@ -81,11 +82,13 @@ def servers() -> Iterator[Bench]:
             yield Bench(up.database_url, up.redis_url, folder, itertools.count())
 
 
-def make_brand(database: Database, distributors: int, *, seed: int = 1) -> Brand:
+def make_brand(
+    database: Database, distributors: int, *, seed: int = 1, plan: dict[str, Any] = PLAN
+) -> Brand:
     """A brand with a random tree of distributors ``D0`` … and a plan of three levels."""
     chance = random.Random(seed)
     with database.transaction() as session:
-        brand = create_brand(session, slug="bench", name="Bench", currency="CNY")
+        brand = create_brand(session, slug="bench", name="Bench", currency="CNY", jurisdiction="SG")
         numbers = ids.take(distributors)
         write_rows(
             cursor(session),
@@ -114,7 +117,7 @@ def make_brand(database: Database, distributors: int, *, seed: int = 1) -> Brand
             distributors,
         )
         publish_plan(
-            session, brand=brand, document=PLAN, effective_from=START, published_by="bench"
+            session, brand=brand, document=plan, effective_from=START, published_by="bench"
         )
     return brand
 
@@ -145,6 +148,23 @@ def make_orders(
                 for _ in range(lines)
             ),
         )
+
+
+FULL: dict[str, Any] = {
+    "name": "everything",
+    "ranks": ["silver", "gold"],
+    "eligibility": {"active": True},
+    "unfilled": "roll_up",
+    "caps": {"order": "20%", "distributor_day": "5000.00", "distributor_month": "50000.00"},
+    "bonuses": [{"kind": "first_order", "rates": ["1%"]}],
+    "rules": [
+        {"rates": [{"tiers": [{"rate": "8%"}, {"above": "5000.00", "rate": "10%"}]}, "5%", "2%"]},
+        {"match": {"rank": ["gold"]}, "rates": ["12%", "6%", "3%"]},
+        {"match": {"category": ["books", "music"]}, "rates": ["4%", "2%", "1%"]},
+        {"match": {"sku": ["SKU-7"]}, "rates": ["0%"]},
+    ],
+}
+"""A plan that asks for ranks, standing, volumes, room and first orders."""
 
 
 def timed(work: Callable[[], object]) -> float:

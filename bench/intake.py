@@ -7,15 +7,19 @@ import csv
 import io
 import statistics
 from pathlib import Path
+from typing import Any
 
-from bench.common import Bench, interleave, make_brand, make_orders, show, timed
+from bench.common import PLAN, Bench, interleave, make_brand, make_orders, show, timed
 from distrib.commission.import_orders import import_orders
 from distrib.db import Database, cursor
 from distrib.ledger.service import fold
 from distrib.money import format_amount
 from distrib.orders.sources.mapping_file import load_mapping
 
-TABLES = ("orders", "order_line", "commission", "transfer", "open_item", "balance")
+TABLES = (
+    *("orders", "order_line", "order_facts", "commission", "transfer", "open_item", "balance"),
+    *("distributor_day", "customer"),
+)
 DISTRIBUTORS = 5_000
 COLUMNS = (
     "order",
@@ -85,13 +89,13 @@ def load(database: Database, rows: dict[str, bytes]) -> None:
                     copy.write(content[start : start + (1 << 20)])
 
 
-def run(bench: Bench, count: int, runs: int) -> tuple[float, float]:
+def run(bench: Bench, count: int, runs: int, *, plan: dict[str, Any] = PLAN) -> tuple[float, float]:
     """Measure ``count`` orders; returns our microseconds a final row, and those of COPY."""
     path = bench.folder / f"orders-{count}.csv"
     write_csv(path, count)
     mapping = load_mapping("standard")
     with bench.database() as (start, _, template):
-        brand = make_brand(start, DISTRIBUTORS)
+        brand = make_brand(start, DISTRIBUTORS, plan=plan)
         start.engine.dispose()
         rows: dict[str, bytes] = {}
         totals: list[int] = []
@@ -127,7 +131,7 @@ def run(bench: Bench, count: int, runs: int) -> tuple[float, float]:
         mine, theirs, ratios = interleave(runs, ours, bare)
     price = mine / totals[0] * 1e6
     show(
-        f"bulk intake, {count:,} orders ({totals[0]:,} final rows)",
+        f"bulk intake, {count:,} orders ({totals[0]:,} final rows), plan {plan['name']!r}",
         {
             "import to posted commissions and balances": f"{mine:.2f} s",
             "COPY of the same rows": f"{theirs:.2f} s",

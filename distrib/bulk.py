@@ -8,7 +8,7 @@ its price in the server.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import cache, lru_cache
@@ -148,7 +148,7 @@ class Together:
                 self._parameters.append(_text(values, types[name]))
             else:
                 lists.append(name)
-                self._parameters.append(_literal(_as_list(values), types[name]))
+                self._parameters.append(array_literal(_as_list(values), types[name]))
         self._shapes.append((model, tuple(columns), tuple(lists)))
 
     def send(self) -> None:
@@ -192,8 +192,9 @@ def _text(value: Any, kind: str) -> str | None:
     return f"\\x{value.hex()}" if kind == "bytea" else str(value)
 
 
-def _literal(values: list[Any], kind: str) -> str:
-    """A PostgreSQL array literal."""
+def array_literal(values: Sequence[Any], kind: str) -> str:
+    """A PostgreSQL array literal, for a parameter of type text that is cast: a third of the price
+    of adapting a list."""
     if kind in ("text", "bytea"):
         texts = [_text(value, kind) for value in values]
         return f"{{{','.join(map(_quoted, texts))}}}"

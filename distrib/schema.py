@@ -12,6 +12,7 @@ from sqlalchemy import Engine, text
 from distrib import jobs
 from distrib.api import tables as api_tables
 from distrib.brands import tables as brand_tables
+from distrib.commission import simulation_tables
 from distrib.commission import tables as commission_tables
 from distrib.db import Base
 from distrib.ledger import tables as ledger_tables
@@ -28,6 +29,7 @@ TABLES = (
     tree_tables,
     order_tables,
     commission_tables,
+    simulation_tables,
     ledger_tables,
     settlement_tables,
 )

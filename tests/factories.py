@@ -51,6 +51,7 @@ def brand(db: Database, **changes: Any) -> Brand:
         "time_zone": "Asia/Shanghai",
         "hold_days": 15,
         "minimum_payout": 100,
+        "jurisdiction": "SG",  # where three levels need no acknowledgement
         "levels": 3,
     }
     with db.transaction() as session:

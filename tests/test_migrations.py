@@ -11,6 +11,7 @@ from sqlalchemy import Connection, inspect, text
 from sqlalchemy.engine import Engine
 
 from distrib import schema
+from distrib.brands.jurisdiction import acknowledge
 from distrib.brands.tables import Brand
 from distrib.db import Database
 from tests import factories
@@ -51,6 +52,22 @@ def test_down_to_nothing_and_up_again(scratch: Engine) -> None:
         run(connection, "check")
 
 
+_OLD_BRAND = text(
+    "INSERT INTO brand (id, slug, name, currency, time_zone, hold_days, minimum_payout, levels,"
+    " created_at) VALUES (:levels, :slug, 'Tea', 'CNY', 'UTC', 0, 1, :levels, now())"
+)
+
+
+def test_brands_from_before_jurisdictions_keep_their_levels(scratch: Engine) -> None:
+    with scratch.begin() as connection:
+        run(connection, "upgrade", "0003")
+        for levels in (1, 2, 3):
+            connection.execute(_OLD_BRAND, {"levels": levels, "slug": f"b{levels}"})
+        run(connection, "upgrade", "head")
+        found = connection.execute(text("SELECT levels, jurisdiction FROM brand ORDER BY id"))
+        assert [tuple(row) for row in found] == [(1, "CN"), (2, "other"), (3, "other")]
+
+
 # -- guards ---------------------------------------------------------------------------------------
 
 
@@ -61,6 +78,8 @@ def recorded(db: Database) -> Brand:
     factories.chain(db, brand)
     factories.ids_of(factories.take(db, brand, factories.order("o-1", 10_000)))
     factories.ids_of(factories.give_back(db, brand, factories.refund("r-1", "o-1", (1, 0, 500))))
+    with db.transaction() as session:
+        acknowledge(session, brand=brand, subject="levels", text_version="v1", acknowledged_by="Fa")
     return brand
 
 
@@ -71,6 +90,7 @@ IMMUTABLE = {
     "refund": "reason = 'changed'",
     "refund_line": "amount = amount + 1",
     "commission": "amount = amount + 1",
+    "legal_acknowledgement": "text_version = 'v2'",
     "transfer": "amount = amount + 1",
 }
 

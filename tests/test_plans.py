@@ -14,7 +14,7 @@ from distrib.db import Database
 from tests import factories
 from tests.factories import order
 
-SMALL = {"api_key", "maturation", "plan_version", "settlement_batch"}
+SMALL = {"api_key", "maturation", "plan_draft", "plan_version", "settlement_batch"}
 """Tables with a handful of rows a brand."""
 
 _BEGINNING_WITH_BRAND = text(

@@ -12,8 +12,10 @@ from distrib.api import (
     brands,
     distributors,
     docs,
+    drafts,
     orders,
     plans,
+    ranks,
     records,
     settlement,
     system,
@@ -55,7 +57,10 @@ off may have taken a part, and takes the rest when it is sent again.
 answer comes back with `Idempotent-Replayed: true`. The same key with another request is an error.
 Only successes are kept."""
 
-_BLUEPRINTS = (brands, plans, distributors, tree, orders, records, accounts, settlement, system)
+_BLUEPRINTS = (
+    *(brands, plans, drafts, distributors, ranks, tree, orders, records, accounts, settlement),
+    system,
+)
 
 
 def _harden(response: Response) -> Response:

@@ -8,12 +8,19 @@ from flask import Response
 from sqlalchemy.orm import Session
 
 from distrib.api import lists
-from distrib.api.context import Access, database
-from distrib.api.fields import Choice, Instant, PublicId, Shape, Text, Whole
+from distrib.api.context import Access, caller, database
+from distrib.api.fields import Choice, Instant, PublicId, Shape, Text, Whole, Yes
 from distrib.api.idempotency import Answer, transact
 from distrib.api.paging import Page, PageQuery, page_of
 from distrib.api.routes import PREFIX, Routes
 from distrib.brands import service
+from distrib.brands.jurisdiction import (
+    CHINA,
+    Subject,
+    acknowledge,
+    require_second_person,
+    set_levels,
+)
 from distrib.brands.tables import Brand
 from distrib.money import MAX_AMOUNT
 
@@ -57,8 +64,23 @@ class NewBrandSchema(Shape):
         load_default=1,
         metadata={"description": "Smallest payout, in minor units."},
     )
+    jurisdiction = Text(
+        5,
+        load_default=CHINA,
+        metadata={
+            "description": "Whose law it lives under: ISO 3166 alpha-2, or `other`.",
+            "example": "CN",
+        },
+    )
     levels = Whole(
-        1, 3, load_default=3, metadata={"description": "How many levels of the tree earn."}
+        1,
+        3,
+        load_default=None,
+        metadata={
+            "description": "How many levels of the tree earn. Left out: 3, in China 1; more need an"
+            " acknowledgement there first.",
+            "example": 1,
+        },
     )
 
 
@@ -72,8 +94,60 @@ class BrandSchema(Shape):
     time_zone = Text(required=True, metadata={"example": "Asia/Shanghai"})
     hold_days = Whole(required=True, metadata={"example": 15})
     minimum_payout = Whole(required=True, metadata={"example": 100})
-    levels = Whole(required=True, metadata={"example": 3})
+    jurisdiction = Text(required=True, metadata={"example": "CN"})
+    levels = Whole(required=True, metadata={"example": 1})
+    second_person = Yes(
+        required=True,
+        metadata={"description": "Whether only approved drafts are published.", "example": False},
+    )
     created_at = Instant(required=True)
+
+
+class SettingsSchema(Shape):
+    """What a brand may decide about itself. What is left out stays."""
+
+    levels = Whole(
+        1,
+        3,
+        load_default=None,
+        metadata={
+            "description": "How many levels earn, from the next plan version on.",
+            "example": 3,
+        },
+    )
+    second_person = Yes(
+        load_default=None,
+        metadata={
+            "description": "Publish only what a second person has approved. Only the operator"
+            " takes it back.",
+            "example": True,
+        },
+    )
+
+
+class NewAcknowledgementSchema(Shape):
+    """Somebody answers for what the law limits."""
+
+    subject = Choice(
+        *Subject,
+        required=True,
+        metadata={
+            "description": "`levels`: more than one level earns. `wechat_levels`: so do orders"
+            " from WeChat."
+        },
+    )
+    text_version = Text(
+        required=True,
+        metadata={"description": "Which text was read.", "example": "distrib-levels-1"},
+    )
+
+
+class AcknowledgementSchema(NewAcknowledgementSchema):
+    """An acknowledgement."""
+
+    id = PublicId("ack", required=True)
+    acknowledged_by = Text(required=True, metadata={"example": "legal"})
+    acknowledged_at = Instant(required=True)
 
 
 class NewKeySchema(Shape):
@@ -122,6 +196,7 @@ class KeyStateSchema(Shape):
 
 _brand, _brands = BrandSchema(), page_of(BrandSchema)
 _secret = NewSecretSchema()
+_acknowledgement = AcknowledgementSchema()
 
 
 @routes.operation(
@@ -130,7 +205,13 @@ _secret = NewSecretSchema()
     {201: (BrandSchema, "The brand was created")},
     access=Access.OPERATOR,
     body=NewBrandSchema,
-    example={"slug": "tea-house", "name": "Tea House", "currency": "CNY", "hold_days": 15},
+    example={
+        "slug": "tea-house",
+        "name": "Tea House",
+        "currency": "CNY",
+        "hold_days": 15,
+        "jurisdiction": "CN",
+    },
     problems=(409,),
 )
 def create_brand(given: dict[str, Any]) -> Response:
@@ -158,6 +239,65 @@ def show_brand(mine: Brand) -> Brand:
     """Show the brand whose key this is."""
     with database().transaction() as session:
         return service.get_brand(session, brand_id=mine.id)
+
+
+@routes.operation(
+    "POST",
+    "/brand/settings",
+    {200: (BrandSchema, "The brand with its settings")},
+    body=SettingsSchema,
+    example={"levels": 3, "second_person": True},
+    problems=(409,),
+)
+def change_settings(mine: Brand, given: dict[str, Any]) -> Response:
+    """Change the brand's settings.
+
+    Plan versions that are published stay as they are.
+    """
+
+    def work(session: Session) -> Answer:
+        if given["levels"] is not None:
+            set_levels(session, brand=mine, levels=given["levels"])
+        if given["second_person"] is not None:
+            require_second_person(
+                session, brand=mine, required=given["second_person"], by_operator=False
+            )
+        return Answer(200, _brand.dump(service.get_brand(session, brand_id=mine.id)))
+
+    return transact(work)
+
+
+@routes.operation(
+    "POST",
+    "/brand/acknowledgements",
+    {201: (AcknowledgementSchema, "It is recorded")},
+    body=NewAcknowledgementSchema,
+    example={"subject": "levels", "text_version": "distrib-levels-1"},
+)
+def create_acknowledgement(mine: Brand, given: dict[str, Any]) -> Response:
+    """Record an acknowledgement, in the name of the API key.
+
+    The same key and text again change nothing.
+    """
+    by = caller().principal.name
+    return transact(
+        lambda session: Answer(
+            201,
+            _acknowledgement.dump(acknowledge(session, brand=mine, acknowledged_by=by, **given)),
+        )
+    )
+
+
+@routes.operation(
+    "GET",
+    "/brand/acknowledgements",
+    {200: (page_of(AcknowledgementSchema), "A page of acknowledgements, newest first")},
+    query=PageQuery,
+)
+def list_acknowledgements(mine: Brand, query: dict[str, Any]) -> Page:
+    """List what somebody answers for."""
+    with database().transaction() as session:
+        return lists.acknowledgements(session, brand_id=mine.id, **query)
 
 
 @routes.operation(

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from distrib import clock, ids
 from distrib.api import lists
-from distrib.api.context import database
+from distrib.api.context import caller, database
 from distrib.api.fields import Choice, Instant, Objects, PublicId, Shape, Text, Whole
 from distrib.api.idempotency import Answer, transact
 from distrib.api.paging import Page, PageQuery, page_of
@@ -146,7 +146,7 @@ def find(session: Session, mine: Brand, ref: str) -> Distributor:
     return queries.get_distributor(session, brand_id=mine.id, distributor_id=number)
 
 
-def _tell(session: Session, *distributors: Distributor) -> list[dict[str, Any]]:
+def tell(session: Session, *distributors: Distributor) -> list[dict[str, Any]]:
     """Distributors with their present sponsors."""
     if not distributors:
         return []
@@ -179,7 +179,7 @@ def enrol(mine: Brand, given: dict[str, Any]) -> Response:
     def work(session: Session) -> Answer:
         known = lists.is_enrolled(session, brand_id=mine.id, external_id=given["external_id"])
         made = service.enrol_distributor(session, brand_id=mine.id, **given)
-        return Answer(200 if known else 201, _distributor.dump(_tell(session, made)[0]))
+        return Answer(200 if known else 201, _distributor.dump(tell(session, made)[0]))
 
     return transact(work)
 
@@ -191,7 +191,7 @@ def list_distributors(mine: Brand, query: dict[str, Any]) -> Page:
     """List distributors."""
     with database().transaction() as session:
         found, following = lists.distributors(session, brand_id=mine.id, **query)
-        return Page(_tell(session, *found), following)
+        return Page(tell(session, *found), following)
 
 
 @routes.operation("GET", _REF, {200: (DistributorDetailSchema, "The distributor")}, problems=(404,))
@@ -200,7 +200,7 @@ def show_distributor(mine: Brand, ref: str) -> dict[str, Any]:
     with database().transaction() as session:
         found = find(session, mine, ref)
         history = queries.sponsorship_history(session, brand_id=mine.id, distributor_id=found.id)
-        return _tell(session, found)[0] | {"sponsorships": history}
+        return tell(session, found)[0] | {"sponsorships": history}
 
 
 @routes.operation(
@@ -222,7 +222,7 @@ def move_distributor(mine: Brand, given: dict[str, Any], ref: str) -> Response:
         moved = find(session, mine, ref)
         service.move_distributor(session, brand_id=mine.id, distributor=moved.external_id, **given)
         history = queries.sponsorship_history(session, brand_id=mine.id, distributor_id=moved.id)
-        return Answer(200, _detail.dump(_tell(session, moved)[0] | {"sponsorships": history}))
+        return Answer(200, _detail.dump(tell(session, moved)[0] | {"sponsorships": history}))
 
     return transact(work)
 
@@ -230,8 +230,13 @@ def move_distributor(mine: Brand, given: dict[str, Any], ref: str) -> Response:
 def _set_status(mine: Brand, ref: str, change: Any) -> Response:
     def work(session: Session) -> Answer:
         found = find(session, mine, ref)
-        changed = change(session, brand_id=mine.id, distributor=found.external_id)
-        return Answer(200, _distributor.dump(_tell(session, changed)[0]))
+        changed = change(
+            session,
+            brand_id=mine.id,
+            distributor=found.external_id,
+            changed_by=caller().principal.name,
+        )
+        return Answer(200, _distributor.dump(tell(session, changed)[0]))
 
     return transact(work)
 
@@ -300,4 +305,4 @@ def list_downline(mine: Brand, query: dict[str, Any], ref: str) -> Page:
             sort=SortBy.ENROLMENT,
             **query,
         )
-        return Page(_tell(session, *below), following)
+        return Page(tell(session, *below), following)

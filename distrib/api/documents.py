@@ -33,6 +33,16 @@ class OrderLineInSchema(Document):
     discount = Whole(metadata={"description": f"Off the whole line, {_MINOR}.", "example": 1000})
     shipping = Whole(metadata={"description": f"Apart from the price, {_MINOR}; earns nothing."})
     tax = Whole(metadata={"description": f"Apart from the price, {_MINOR}; earns nothing."})
+    other_paid = Whole(
+        metadata={"description": f"Of the price, paid with balance, points or coupons, {_MINOR}."}
+    )
+    cost = Whole(
+        allow_none=True, metadata={"description": f"What the goods cost the brand, {_MINOR}."}
+    )
+    income = Whole(
+        allow_none=True,
+        metadata={"description": f"What a marketplace pays for the line, {_MINOR}."},
+    )
 
     @post_load
     def make(self, given: dict[str, Any], **_: Any) -> LineIn:
@@ -63,6 +73,14 @@ class OrderInSchema(Document):
         },
     )
     code = Text(allow_none=True, metadata={"description": "Referral code that was used."})
+    buyer_distributor = Text(
+        allow_none=True,
+        metadata={"description": "External id of the buyer, if it is a distributor itself."},
+    )
+    channel = Text(
+        allow_none=True,
+        metadata={"description": "Where it was sold, such as `wechat`.", "example": "wechat"},
+    )
 
     @post_load
     def make(self, given: dict[str, Any], **_: Any) -> OrderIn:

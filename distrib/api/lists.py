@@ -5,13 +5,14 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import exists, func, select
+from sqlalchemy import case, exists, func, select
 from sqlalchemy.orm import Session
 
-from distrib import ids
+from distrib import clock, ids
 from distrib.api.paging import Listing, Page, Query, read_page
-from distrib.brands.tables import ApiKey, Brand
-from distrib.commission.tables import PlanVersion
+from distrib.brands.tables import ApiKey, Brand, LegalAcknowledgement
+from distrib.commission.service import VersionState, number_in_force
+from distrib.commission.tables import PlanDraft, PlanVersion
 from distrib.errors import NotFound
 from distrib.settlement.tables import Payout, SettlementBatch
 from distrib.tree import queries
@@ -67,6 +68,8 @@ _PLANS = Listing("plans", {"number": int}, descending=True)
 
 def plans(session: Session, *, brand_id: int, cursor: str | None, limit: int) -> Page:
     """Plan versions without their documents, newest first."""
+    now = clock.now()
+    in_force = number_in_force(session, brand_id=brand_id, at=now)
     return read_page(
         session,
         PlanVersion,
@@ -76,11 +79,45 @@ def plans(session: Session, *, brand_id: int, cursor: str | None, limit: int) ->
             plan.number,
             plan.id,
             plan.effective_from,
+            case(
+                (plan.effective_from > now, VersionState.SCHEDULED),
+                (plan.number == in_force, VersionState.IN_FORCE),
+                else_=VersionState.SUPERSEDED,
+            ).label("state"),
             plan.levels,
+            plan.channel_levels,
             plan.content_hash,
             plan.published_at,
             plan.published_by,
         ),
+        cursor=cursor,
+        limit=limit,
+    )
+
+
+_DRAFTS = Listing("plan drafts", {"number": int}, descending=True)
+
+
+def drafts(
+    session: Session, *, brand_id: int, state: str | None, cursor: str | None, limit: int
+) -> Page:
+    """Plan drafts, newest first."""
+    where = [PlanDraft.brand_id == brand_id]
+    if state is not None:
+        where.append(PlanDraft.state == state)
+    return read_page(session, PlanDraft, _DRAFTS, where=where, cursor=cursor, limit=limit)
+
+
+_ACKNOWLEDGEMENTS = Listing("acknowledgements", {"id": int}, descending=True)
+
+
+def acknowledgements(session: Session, *, brand_id: int, cursor: str | None, limit: int) -> Page:
+    """What somebody answers for, newest first."""
+    return read_page(
+        session,
+        LegalAcknowledgement,
+        _ACKNOWLEDGEMENTS,
+        where=[LegalAcknowledgement.brand_id == brand_id],
         cursor=cursor,
         limit=limit,
     )

@@ -8,6 +8,7 @@ from flask import Response
 from marshmallow import fields
 from sqlalchemy.orm import Session
 
+from distrib import clock
 from distrib.api import lists
 from distrib.api.context import caller, database
 from distrib.api.fields import (
@@ -16,7 +17,6 @@ from distrib.api.fields import (
     Instant,
     Objects,
     PublicId,
-    Rate,
     Shape,
     Text,
     Whole,
@@ -26,8 +26,19 @@ from distrib.api.idempotency import Answer, transact
 from distrib.api.paging import Page, PageQuery, page_of
 from distrib.api.routes import PREFIX, Routes
 from distrib.brands.tables import Brand
-from distrib.commission.plan import Plan, PlanInvalid, read_plan
-from distrib.commission.service import get_plan_version, publish_plan
+from distrib.commission.plan_diff import Kind, Part, compare_plans, say
+from distrib.commission.plan_document import PlanInvalid
+from distrib.commission.plan_text import difference_of, match_text, pays_text
+from distrib.commission.plan_words import LANGUAGES, words_in
+from distrib.commission.service import (
+    VersionState,
+    check_plan,
+    comparable,
+    get_plan_version,
+    number_in_force,
+    publish_plan,
+    state_of,
+)
 from distrib.commission.tables import PlanVersion
 from distrib.money import Rounding
 
@@ -39,7 +50,7 @@ routes = Routes(
     " the orders placed from its instant on: what was paid stays explained.",
 )
 
-_EXAMPLE = {
+EXAMPLE = {
     "name": "Spring 2026",
     "rounding": "half_up",
     "rules": [
@@ -57,9 +68,10 @@ class DocumentField(fields.Dict):
 
 
 _DOCUMENT = {
-    "description": "The most specific rule wins: SKU, then category, then the rule without"
-    " `match`. Rates are percentages, level 1 first. A line no rule matches pays nothing.",
-    "example": _EXAMPLE,
+    "description": "The most specific rule wins: distributor, SKU, category, rank, channel, first"
+    " order, time, then the rule without `match`. Rates are percentages, level 1 first, or amounts"
+    " a unit or an order, or tiers. A line no rule matches pays nothing.",
+    "example": EXAMPLE,
 }
 
 
@@ -88,7 +100,21 @@ class PlanSchema(Shape):
     id = PublicId("plv", required=True)
     number = Whole(required=True, metadata={"example": 1})
     effective_from = Instant(required=True)
+    state = Choice(
+        *VersionState,
+        required=True,
+        metadata={"description": "At the time of the answer.", "example": "in_force"},
+    )
     levels = Whole(required=True, metadata={"example": 3})
+    channel_levels = fields.Dict(
+        keys=fields.String(),
+        values=fields.Integer(),
+        required=True,
+        metadata={
+            "description": "Channels whose orders pay at most so many levels.",
+            "example": {"wechat": 1},
+        },
+    )
     content_hash = Hex(required=True, metadata={"example": "0f3c7a9be05d4d7c8f6f2f0e4a1d9b22"})
     published_at = Instant(required=True)
     published_by = Text(required=True, metadata={"example": "back office"})
@@ -97,7 +123,7 @@ class PlanSchema(Shape):
 class PlanDetailSchema(PlanSchema):
     """A plan version."""
 
-    document = DocumentField(required=True, metadata={"example": _EXAMPLE})
+    document = DocumentField(required=True, metadata={"example": EXAMPLE})
 
 
 class PlanRuleSchema(Shape):
@@ -105,8 +131,29 @@ class PlanRuleSchema(Shape):
 
     no = Whole(required=True, metadata={"example": 1})
     name = Text(required=True, metadata={"example": "default"})
-    matches = Choice("sku", "category", "default", required=True, attribute="specificity")
-    rates = fields.List(Rate(), required=True, metadata={"example": ["10%", "5%", "2%"]})
+    matches = Text(
+        required=True,
+        metadata={"description": "By what it matches.", "example": "sku+channel"},
+    )
+    applies_to = Text(required=True, metadata={"example": "SKU TEA-1; channel web"})
+    rates = fields.List(
+        fields.String(),
+        required=True,
+        metadata={
+            "description": "What each level gets, level 1 first.",
+            "example": ["10%", "3.00 a unit", "1.00 an order"],
+        },
+    )
+    difference = fields.Dict(
+        keys=fields.String(),
+        values=fields.String(),
+        required=True,
+        allow_none=True,
+        metadata={
+            "description": "Rates by rank, of a rule that pays differences of ranks.",
+            "example": None,
+        },
+    )
 
 
 class PlanCheckSchema(Shape):
@@ -118,20 +165,69 @@ class PlanCheckSchema(Shape):
     rules = Objects(PlanRuleSchema, required=True)
 
 
+class ChangesQuery(Shape):
+    """How to tell changes."""
+
+    language = Choice(*LANGUAGES, load_default="en")
+
+
+class ChangeSchema(Shape):
+    """One difference. Values are as in the documents, made comparable."""
+
+    kind = Choice(*Kind, required=True)
+    part = Choice(*Part, required=True)
+    name = Text(required=True, metadata={"example": "books"})
+    aspect = fields.String(
+        required=True,
+        metadata={"description": "What of it; empty for all of it.", "example": "rates[1]"},
+    )
+    before = fields.Raw(required=True, allow_none=True, metadata={"example": "2%"})
+    after = fields.Raw(required=True, allow_none=True, metadata={"example": "3%"})
+    words = Text(required=True, metadata={"example": "rule 'books': level 2 from 2% to 3%"})
+
+
+class ChangesSchema(Shape):
+    """What changes from one plan to another."""
+
+    changes = Objects(ChangeSchema, required=True)
+
+
 _detail, _check = PlanDetailSchema(), PlanCheckSchema()
 
 
-def _within(error: PlanInvalid) -> PlanInvalid:
+def within_body(error: PlanInvalid) -> PlanInvalid:
     """The error, with its place told from the body's root."""
     place = "document" if error.field in (None, "document") else f"document.{error.field}"
     return PlanInvalid(error.detail, field=place)
 
 
-def _read(mine: Brand, document: Any) -> Plan:
-    try:
-        return read_plan(document, levels=mine.levels)
-    except PlanInvalid as error:
-        raise _within(error) from None
+def tell_version(session: Session, version: PlanVersion) -> dict[str, Any]:
+    """A version, and where it stands now."""
+    now = clock.now()
+    in_force = number_in_force(session, brand_id=version.brand_id, at=now)
+    told = {column.key: getattr(version, column.key) for column in version.__table__.columns}
+    return told | {"state": state_of(version, at=now, in_force=in_force)}
+
+
+def tell_changes(
+    before: dict[str, Any] | None, after: dict[str, Any], language: str
+) -> dict[str, Any]:
+    """The differences as data and in words."""
+    words = words_in(language)
+    return {
+        "changes": [
+            {
+                "kind": change.kind,
+                "part": change.part,
+                "name": change.name,
+                "aspect": change.aspect,
+                "before": change.before,
+                "after": change.after,
+                "words": say(change, words),
+            }
+            for change in compare_plans(before, after)
+        ]
+    }
 
 
 @routes.operation(
@@ -142,7 +238,7 @@ def _read(mine: Brand, document: Any) -> Plan:
         200: (PlanDetailSchema, "The newest version says the same already"),
     },
     body=NewPlanSchema,
-    example={"document": _EXAMPLE},
+    example={"document": EXAMPLE},
     problems=(409,),
 )
 def publish(mine: Brand, given: dict[str, Any]) -> Response:
@@ -155,8 +251,9 @@ def publish(mine: Brand, given: dict[str, Any]) -> Response:
                 session, brand=mine, published_by=caller().principal.name, **given
             )
         except PlanInvalid as error:
-            raise _within(error) from None
-        return Answer(201 if version.number > before else 200, _detail.dump(version))
+            raise within_body(error) from None
+        told = _detail.dump(tell_version(session, version))
+        return Answer(201 if version.number > before else 200, told)
 
     return transact(work)
 
@@ -166,13 +263,31 @@ def publish(mine: Brand, given: dict[str, Any]) -> Response:
     "/plans/validate",
     {200: (PlanCheckSchema, "The document may be published")},
     body=PlanDocumentSchema,
-    example={"document": _EXAMPLE},
+    example={"document": EXAMPLE},
 )
 def validate_plan(mine: Brand, given: dict[str, Any]) -> Response:
     """Check a plan document and change nothing."""
-    plan = _read(mine, given["document"])
-    told = {"valid": True, "name": plan.name, "rounding": plan.rounding, "rules": plan.rules}
-    return transact(lambda _: Answer(200, _check.dump(told)))
+
+    def work(session: Session) -> Answer:
+        try:
+            plan = check_plan(session, brand_id=mine.id, document=given["document"])
+        except PlanInvalid as error:
+            raise within_body(error) from None
+        rules = [
+            {
+                "no": rule.no,
+                "name": rule.name,
+                "matches": rule.specificity,
+                "applies_to": match_text(rule.match),
+                "rates": [] if rule.difference else pays_text(rule, plan),
+                "difference": difference_of(rule, plan),
+            }
+            for rule in plan.rules
+        ]
+        told = {"valid": True, "name": plan.name, "rounding": plan.rounding, "rules": rules}
+        return Answer(200, _check.dump(told))
+
+    return transact(work)
 
 
 @routes.operation(
@@ -191,7 +306,27 @@ def list_plans(mine: Brand, query: dict[str, Any]) -> Page:
     {200: (PlanDetailSchema, "The version")},
     problems=(404,),
 )
-def show_plan(mine: Brand, number: int) -> PlanVersion:
+def show_plan(mine: Brand, number: int) -> dict[str, Any]:
     """Show a plan version."""
     with database().transaction() as session:
-        return get_plan_version(session, brand_id=mine.id, number=number)
+        return tell_version(session, get_plan_version(session, brand_id=mine.id, number=number))
+
+
+@routes.operation(
+    "GET",
+    "/plans/<int(max=2147483647):number>/diff/<int(max=2147483647):other>",
+    {200: (ChangesSchema, "What changes from the first to the second")},
+    query=ChangesQuery,
+    problems=(404,),
+)
+def compare_versions(mine: Brand, query: dict[str, Any], number: int, other: int) -> dict[str, Any]:
+    """Compare two plan versions.
+
+    Nothing is told of how a document is written: `10.0%` is `10%`, and the order of rules says
+    nothing.
+    """
+    with database().transaction() as session:
+        one, two = (
+            get_plan_version(session, brand_id=mine.id, number=each) for each in (number, other)
+        )
+    return tell_changes(comparable(one), comparable(two), query["language"])

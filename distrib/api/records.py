@@ -177,6 +177,11 @@ class ExplanationSchema(Shape):
         required=True,
         metadata={"example": ["Level 1 gets 10% of 198.00 CNY: 19.8 exactly."]},
     )
+    words_zh = fields.List(
+        fields.String(),
+        required=True,
+        metadata={"example": ["第 1 级得 198.00 CNY 的 10%：19.8（恰好）。"]},
+    )
 
 
 _commissions = page_of(CommissionSchema)

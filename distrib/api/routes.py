@@ -36,6 +36,7 @@ _PATH = {
     "line": "Line of the order, counted from 1.",
     "number": "Its number within the brand, counted from 1.",
     "order": "`ord_` id.",
+    "other": "Number of the one to compare with.",
     "ref": "External id or `dst_` id of the distributor.",
     "slug": "The brand's slug.",
     "source": "`ord_` id of the order, or `ref_` id of the refund.",

@@ -12,6 +12,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from distrib import clock, ids, money
+from distrib.brands.jurisdiction import check_jurisdiction, check_levels, default_levels
 from distrib.brands.tables import ApiKey, Brand
 from distrib.errors import Conflict, InvalidInput, NotFound, Unauthorized, unstorable
 
@@ -39,13 +40,15 @@ def create_brand(
     time_zone: str = "Asia/Shanghai",
     hold_days: int = 15,
     minimum_payout: int = 1,
-    levels: int = 3,
+    jurisdiction: str = "CN",
+    levels: int | None = None,
 ) -> Brand:
     """Create a brand.
 
     :param hold_days: days between an order and its commission becoming available, 0 to 365.
     :param minimum_payout: smallest payout, in minor units of ``currency``.
-    :param levels: how many levels of the referral tree earn, 1 to 3.
+    :param jurisdiction: whose law it lives under: ISO 3166 alpha-2, or ``other``.
+    :param levels: how many levels of the referral tree earn, 1 to 3; default is 3, in China 1.
     :raises InvalidInput: naming the field.
     :raises BrandExists: when the slug is taken.
     """
@@ -63,10 +66,13 @@ def create_brand(
     for field, value, low, high in (
         ("hold_days", hold_days, 0, 365),
         ("minimum_payout", minimum_payout, 1, money.MAX_AMOUNT),
-        ("levels", levels, 1, 3),
     ):
         if not low <= value <= high:
             raise InvalidInput(f"{value} is outside {low} to {high}", field=field)
+    if levels is None:
+        levels = default_levels(check_jurisdiction(jurisdiction))
+    # a brand that is not there yet has nobody who answers for it
+    check_levels(levels, check_jurisdiction(jurisdiction), acknowledged=False)
     brand: Brand | None = session.scalar(
         insert(Brand)
         .values(
@@ -77,6 +83,7 @@ def create_brand(
             time_zone=time_zone,
             hold_days=hold_days,
             minimum_payout=minimum_payout,
+            jurisdiction=jurisdiction,
             levels=levels,
             created_at=clock.now(),
         )

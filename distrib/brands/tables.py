@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from datetime import date, datetime
 
-from sqlalchemy import CheckConstraint, Date, ForeignKey, Integer, LargeBinary, SmallInteger
+from sqlalchemy import (
+    Boolean,
+    CheckConstraint,
+    Date,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Integer,
+    LargeBinary,
+    SmallInteger,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from distrib.db import Base
@@ -19,8 +28,9 @@ class Brand(Base):
         CheckConstraint("currency ~ '^[A-Z]{3}$'", name="currency"),
         CheckConstraint("hold_days BETWEEN 0 AND 365", name="hold_days"),
         CheckConstraint("minimum_payout >= 1", name="minimum_payout"),
-        # three levels are the most that the field, and in China the law, allows
+        # three levels are the most that anybody has; a trigger allows fewer where the law does
         CheckConstraint("levels BETWEEN 1 AND 3", name="levels"),
+        CheckConstraint("jurisdiction ~ '^([A-Z]{2}|other)$'", name="jurisdiction"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
@@ -30,10 +40,40 @@ class Brand(Base):
     time_zone: Mapped[str]
     hold_days: Mapped[int] = mapped_column(Integer)
     minimum_payout: Mapped[int]
+    # whose law it lives under; a trigger holds levels to what that allows
+    jurisdiction: Mapped[str]
     levels: Mapped[int] = mapped_column(SmallInteger)
+    # whether a plan is published only after a second person has approved it; a trigger sees to it
+    second_person: Mapped[bool] = mapped_column(Boolean, server_default="false")
+    # whether sales are counted by distributor and day, and customers known: some plans need it
+    counts_sales: Mapped[bool] = mapped_column(Boolean, server_default="false")
     # days up to and including this one have matured: their commission is available, not held
     matured_through: Mapped[date] = mapped_column(Date, server_default="1970-01-01")
     created_at: Mapped[datetime]
+
+
+class LegalAcknowledgement(Base):
+    """Somebody answers for what the law of the brand's jurisdiction limits: who, when, and by which
+    text. Append-only.
+
+    ``levels``: more than one level earns. ``wechat_levels``: so do orders from WeChat.
+    """
+
+    __tablename__ = "legal_acknowledgement"
+    __table_args__ = (
+        ForeignKeyConstraint(["brand_id"], ["brand.id"]),
+        CheckConstraint("subject IN ('levels', 'wechat_levels')", name="subject"),
+        CheckConstraint(
+            "btrim(text_version) <> '' AND btrim(acknowledged_by) <> ''", name="stated"
+        ),
+    )
+
+    brand_id: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    subject: Mapped[str]
+    text_version: Mapped[str]
+    acknowledged_by: Mapped[str]
+    acknowledged_at: Mapped[datetime]
 
 
 class ApiKey(Base):

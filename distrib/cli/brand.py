@@ -8,9 +8,10 @@ import click
 from sqlalchemy import select
 
 from distrib import ids, money
+from distrib.brands import jurisdiction
 from distrib.brands import service as brands
-from distrib.brands.tables import Brand
-from distrib.cli.desk import Desk, with_brand, with_desk
+from distrib.brands.tables import Brand, LegalAcknowledgement
+from distrib.cli.desk import Desk, by_option, with_brand, with_desk
 from distrib.cli.output import facts, local, table
 from distrib.cli.output import money as in_words
 from distrib.errors import InvalidInput
@@ -25,7 +26,9 @@ def _document(brand: Brand) -> dict[str, Any]:
         "time_zone": brand.time_zone,
         "hold_days": brand.hold_days,
         "minimum_payout": brand.minimum_payout,
+        "jurisdiction": brand.jurisdiction,
         "levels": brand.levels,
+        "second_person": brand.second_person,
         "matured_through": brand.matured_through,
         "created_at": brand.created_at,
     }
@@ -33,7 +36,7 @@ def _document(brand: Brand) -> dict[str, Any]:
 
 @click.group()
 def brand() -> None:
-    """Create brands and look at them."""
+    """Create brands, look at them, and change their settings."""
 
 
 @brand.command("create")
@@ -48,7 +51,14 @@ def brand() -> None:
     help="Days from an order until its commission is available.",
 )
 @click.option("--minimum-payout", metavar="AMOUNT", help="Smallest payout, such as 50.00.")
-@click.option("--levels", default=3, show_default=True, help="Levels that earn, 1 to 3.")
+@click.option(
+    "--jurisdiction",
+    "place",
+    default=jurisdiction.CHINA,
+    show_default=True,
+    help="Whose law it lives under: ISO 3166, or 'other'.",
+)
+@click.option("--levels", type=int, help="Levels that earn, 1 to 3. Default: 3, in China 1.")
 @with_desk
 def create(
     desk: Desk,
@@ -59,7 +69,8 @@ def create(
     time_zone: str,
     hold_days: int,
     minimum_payout: str | None,
-    levels: int,
+    place: str,
+    levels: int | None,
 ) -> None:
     """Create a brand."""
     try:
@@ -75,6 +86,7 @@ def create(
             time_zone=time_zone,
             hold_days=hold_days,
             minimum_payout=minimum,
+            jurisdiction=place,
             levels=levels,
         )
     desk.done(_document(made), f"Created brand {made.slug} ({ids.public('br', made.id)}).")
@@ -89,7 +101,7 @@ def list_(desk: Desk) -> None:
     desk.show(
         [_document(each) for each in found],
         table(
-            "slug|name|currency|time zone|>hold|>minimum payout|>levels|created",
+            "slug|name|currency|time zone|>hold|>minimum payout|law|>levels|created",
             (
                 (
                     each.slug,
@@ -98,6 +110,7 @@ def list_(desk: Desk) -> None:
                     each.time_zone,
                     f"{each.hold_days} d",
                     money.format_amount(each.minimum_payout, each.currency),
+                    each.jurisdiction,
                     each.levels,
                     local(each.created_at, each.time_zone),
                 )
@@ -117,8 +130,9 @@ def show(desk: Desk, slug: str | None) -> None:
     desk.brand_slug = slug
     with desk.database.transaction() as session:
         found = desk.brand(session)
+        answered = jurisdiction.list_acknowledgements(session, brand_id=found.id)
     desk.show(
-        _document(found),
+        _document(found) | {"acknowledgements": [_acknowledgement(each) for each in answered]},
         facts(
             [
                 ("slug", found.slug),
@@ -127,13 +141,91 @@ def show(desk: Desk, slug: str | None) -> None:
                 ("time zone", found.time_zone),
                 ("hold", f"{found.hold_days} days"),
                 ("minimum payout", in_words(found.minimum_payout, found.currency)),
+                ("jurisdiction", found.jurisdiction),
                 ("levels", found.levels),
+                ("second person", "approves each plan" if found.second_person else None),
+                *(
+                    (
+                        f"answers for {each.subject}",
+                        f"{each.acknowledged_by}, {local(each.acknowledged_at, found.time_zone)},"
+                        f" text {each.text_version}",
+                    )
+                    for each in reversed(answered)
+                ),
                 ("matured through", found.matured_through),
                 ("created", local(found.created_at, found.time_zone)),
             ],
             title=found.name,
         ),
     )
+
+
+def _acknowledgement(made: LegalAcknowledgement) -> dict[str, Any]:
+    return {
+        "subject": made.subject,
+        "text_version": made.text_version,
+        "acknowledged_by": made.acknowledged_by,
+        "acknowledged_at": made.acknowledged_at,
+    }
+
+
+@brand.command("acknowledge")
+@click.argument("subject", type=click.Choice([str(each) for each in jurisdiction.Subject]))
+@click.option("--text", "text_version", required=True, help="Which text was read.")
+@by_option
+@with_brand
+def acknowledge(desk: Desk, subject: str, text_version: str, by: str) -> None:
+    """Record that somebody answers for what the law limits; see docs/jurisdictions.md."""
+    with desk.database.transaction() as session:
+        made = jurisdiction.acknowledge(
+            session,
+            brand=desk.brand(session),
+            subject=subject,
+            text_version=text_version,
+            acknowledged_by=by,
+        )
+    desk.done(
+        _acknowledgement(made),
+        f"{made.acknowledged_by} answers for {made.subject}, by the text {made.text_version}.",
+    )
+
+
+@brand.command("set-levels")
+@click.argument("levels", type=int)
+@with_brand
+def set_levels(desk: Desk, levels: int) -> None:
+    """Say how many levels earn, from the next plan version on."""
+    with desk.database.transaction() as session:
+        changed = jurisdiction.set_levels(session, brand=desk.brand(session), levels=levels)
+    desk.done(
+        _document(changed),
+        f"{changed.slug} has {changed.levels} levels, from the next plan version on.",
+    )
+
+
+@brand.command("set-jurisdiction")
+@click.argument("place", metavar="JURISDICTION")
+@with_brand
+def set_jurisdiction(desk: Desk, place: str) -> None:
+    """Say whose law the brand lives under: ISO 3166, or 'other'."""
+    with desk.database.transaction() as session:
+        changed = jurisdiction.set_jurisdiction(
+            session, brand=desk.brand(session), jurisdiction=place
+        )
+    desk.done(_document(changed), f"{changed.slug} lives under the law of {changed.jurisdiction}.")
+
+
+@brand.command("second-person")
+@click.argument("required", type=click.Choice(["on", "off"]))
+@with_brand
+def second_person(desk: Desk, required: str) -> None:
+    """Publish only plans that a second person has approved, or any."""
+    with desk.database.transaction() as session:
+        changed = jurisdiction.require_second_person(
+            session, brand=desk.brand(session), required=required == "on", by_operator=True
+        )
+    needed = "needs" if changed.second_person else "does not need"
+    desk.done(_document(changed), f"{changed.slug} {needed} a second person to publish a plan.")
 
 
 @click.group()

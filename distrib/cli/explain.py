@@ -42,8 +42,14 @@ def find_order(session: Session, brand: Brand, name: str, shop: str | None) -> i
     return int(found[0].id)
 
 
-def _show(desk: Desk, explanation: Explanation) -> None:
-    desk.show(explanation.data, "\n".join(explanation.words))
+def _show(desk: Desk, explanation: Explanation, language: str) -> None:
+    words = explanation.words_zh if language == "zh" else explanation.words
+    desk.show(explanation.data, "\n".join(words))
+
+
+_language = click.option(
+    "--language", type=click.Choice(["en", "zh"]), default="en", show_default=True, help="Of words."
+)
 
 
 @click.group()
@@ -54,8 +60,9 @@ def explain() -> None:
 @explain.command("order")
 @click.argument("order")
 @click.option("--shop", help="The shop, when several have an order of that name.")
+@_language
 @with_brand
-def order_(desk: Desk, order: str, shop: str | None) -> None:
+def order_(desk: Desk, order: str, shop: str | None, language: str) -> None:
     """Explain what each line of an order paid each level, and why one got nothing.
 
     ORDER is the shop's order number or our id (ord_…).
@@ -64,7 +71,7 @@ def order_(desk: Desk, order: str, shop: str | None) -> None:
         brand = desk.brand(session)
         order_id = find_order(session, brand, order, shop)
         explanation = explain_order(session, brand=brand, order_id=order_id)
-    _show(desk, explanation)
+    _show(desk, explanation, language)
 
 
 @explain.command("commission")
@@ -72,8 +79,11 @@ def order_(desk: Desk, order: str, shop: str | None) -> None:
 @click.argument("line", type=int)
 @click.argument("level", type=int)
 @click.option("--shop", help="The shop, when several have an order of that name.")
+@_language
 @with_brand
-def commission(desk: Desk, source: str, line: int, level: int, shop: str | None) -> None:
+def commission(  # noqa: PLR0917  # click passes each option
+    desk: Desk, source: str, line: int, level: int, shop: str | None, language: str
+) -> None:
     """Explain one commission: what a line gave the distributor at a level.
 
     SOURCE is the order (the shop's number or ord_…), or a refund of it (ref_…).
@@ -90,4 +100,4 @@ def commission(desk: Desk, source: str, line: int, level: int, shop: str | None)
         explanation = explain_commission(
             session, brand=brand, source_id=source_id, line_no=line, level=level
         )
-    _show(desk, explanation)
+    _show(desk, explanation, language)

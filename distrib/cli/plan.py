@@ -2,81 +2,64 @@
 
 from __future__ import annotations
 
-import json
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import click
 from rich.table import Table
 
 from distrib.cli.desk import Desk, InputFile, by_option, with_brand, with_desk
 from distrib.cli.output import facts, local, table
+from distrib.cli.plan_draft import draft
+from distrib.cli.plan_parts import (
+    language_option,
+    read_document,
+    states_of,
+    tell_published,
+    version_document,
+)
 from distrib.cli.times import Instant
-from distrib.commission.plan import MAX_LEVELS, Plan, PlanInvalid, read_plan
-from distrib.commission.service import get_plan_version, list_plan_versions, publish_plan
-from distrib.commission.tables import PlanVersion
+from distrib.commission.plan import MAX_LEVELS, Plan
+from distrib.commission.plan_diff import describe_changes
+from distrib.commission.plan_document import read_plan
+from distrib.commission.plan_text import match_text, pays_text
+from distrib.commission.service import (
+    comparable,
+    compiled_plan,
+    get_plan_version,
+    list_plan_versions,
+    newest_version,
+    publish_plan,
+)
 from distrib.errors import NotFound
-from distrib.money import format_rate
-
-
-def _read(path: Path) -> Any:
-    """The JSON document in a file.
-
-    :raises PlanInvalid: when it is none.
-    """
-    try:
-        with click.open_file(str(path), encoding="utf-8") as file:
-            return json.load(file)
-    except (ValueError, OSError) as error:
-        raise PlanInvalid(f"{path}: {error}", field="file") from None
-
-
-def _document(version: PlanVersion) -> dict[str, Any]:
-    return {
-        "number": version.number,
-        "effective_from": version.effective_from,
-        "levels": version.levels,
-        "published_at": version.published_at,
-        "published_by": version.published_by,
-        "document": version.document,
-    }
 
 
 def _rules(plan: Plan) -> Table:
-    levels = "|".join(f">level {n}" for n in range(1, plan.levels + 1))
-    return table(
-        f">no|rule|applies to|{levels}",
-        (
-            (
-                rule.no,
-                rule.name,
-                _scope(rule.skus, rule.categories),
-                *(format_rate(rate) for rate in rule.rates),
-            )
-            for rule in plan.rules
-        ),
-    )
-
-
-def _scope(skus: tuple[str, ...], categories: tuple[str, ...]) -> str:
-    if skus:
-        return f"SKU {', '.join(skus)}"
-    return f"category {', '.join(categories)}" if categories else "everything else"
+    """The rules; the columns for levels, where all of them pay by level."""
+    by_level = not any(rule.difference for rule in plan.rules)
+    levels = [f">level {n}" for n in range(1, plan.levels + 1)] if by_level else ["pays"]
+    rows = []
+    for rule in plan.rules:
+        pays = pays_text(rule, plan)
+        shown = pays if by_level else [", ".join(pays)]
+        missing = [""] * (len(levels) - len(shown))
+        rows.append((rule.no, rule.name, match_text(rule.match), *shown, *missing))
+    return table("|".join([">no", "rule", "applies to", *levels]), rows)
 
 
 @click.group()
 def plan() -> None:
-    """Publish what a brand pays."""
+    """Write, approve, publish and compare what a brand pays."""
 
 
 @plan.command("validate")
 @click.argument("file", type=InputFile)
 @click.option("--levels", default=MAX_LEVELS, show_default=True, help="Levels that the brand has.")
+@click.option("--currency", default="CNY", show_default=True, help="Of the amounts in it.")
 @with_desk
-def validate(desk: Desk, file: Path, levels: int) -> None:
+def validate(desk: Desk, file: Path, levels: int, currency: str) -> None:
     """Check a plan document; nothing is published."""
-    read = read_plan(_read(file), levels=levels)
+    read = read_plan(read_document(file), levels=levels, currency=currency)
     desk.show(
         {"valid": True, "name": read.name, "rules": len(read.rules)},
         f"{read.name}: valid, {len(read.rules)} rules, rounding {read.rounding}.",
@@ -91,17 +74,14 @@ def validate(desk: Desk, file: Path, levels: int) -> None:
 @with_brand
 def publish(desk: Desk, file: Path, effective_from: datetime | None, by: str) -> None:
     """Publish a plan version. Publishing what is in force already changes nothing."""
-    document = _read(file)
+    document = read_document(file)
     with desk.database.transaction() as session:
         brand = desk.brand(session)
         version = publish_plan(
             session, brand=brand, document=document, effective_from=effective_from, published_by=by
         )
-    desk.done(
-        _document(version),
-        f"Version {version.number} is in force from"
-        f" {local(version.effective_from, brand.time_zone)} ({brand.time_zone}).",
-    )
+        (state,) = states_of(session, version)
+    tell_published(desk, brand, version, state)
 
 
 @plan.command("list")
@@ -111,19 +91,21 @@ def list_(desk: Desk) -> None:
     with desk.database.transaction() as session:
         brand = desk.brand(session)
         found = list_plan_versions(session, brand_id=brand.id)
+        states = states_of(session, *found)
     desk.show(
-        [_document(version) for version in found],
+        [version_document(version, state) for version, state in zip(found, states, strict=True)],
         table(
-            ">version|name|in force from|>rules|published by",
+            ">version|state|name|in force from|>rules|published by",
             (
                 (
                     version.number,
+                    state.replace("_", " "),
                     version.document.get("name", "plan"),
                     local(version.effective_from, brand.time_zone),
                     len(version.document["rules"]),
                     version.published_by,
                 )
-                for version in found
+                for version, state in zip(found, states, strict=True)
             ),
         )
         if found
@@ -139,22 +121,51 @@ def show(desk: Desk, number: int | None) -> None:
     with desk.database.transaction() as session:
         brand = desk.brand(session)
         if number is None:
-            versions = list_plan_versions(session, brand_id=brand.id)
-            if not versions:
+            newest = newest_version(session, brand_id=brand.id)
+            if newest is None:
                 raise NotFound("no plan is published: distrib plan publish FILE", field="number")
-            version = versions[0]
+            version = newest
         else:
             version = get_plan_version(session, brand_id=brand.id, number=number)
-    read = read_plan(version.document, levels=version.levels)
+        (state,) = states_of(session, version)
+        read = compiled_plan(session, brand_id=brand.id, version_id=version.id)
+    fewer = [f"{name} at most {count}" for name, count in sorted(version.channel_levels.items())]
     desk.show(
-        _document(version),
+        version_document(version, state),
         facts(
             [
+                ("state", state.replace("_", " ")),
                 ("in force from", local(version.effective_from, brand.time_zone)),
                 ("published by", version.published_by),
+                ("levels", version.levels),
+                ("levels by channel", ", ".join(fewer) or None),
                 ("rounding", str(read.rounding)),
             ],
             title=f"Version {version.number}: {read.name}",
         ),
         _rules(read),
     )
+
+
+@plan.command("diff")
+@click.argument("before", type=int)
+@click.argument("after", type=int)
+@language_option
+@with_brand
+def diff(desk: Desk, before: int, after: int, language: str) -> None:
+    """Say what changes from one plan version to another."""
+    with desk.database.transaction() as session:
+        brand = desk.brand(session)
+        one, two = (
+            get_plan_version(session, brand_id=brand.id, number=number)
+            for number in (before, after)
+        )
+    show_changes(desk, describe_changes(comparable(one), comparable(two), language=language))
+
+
+def show_changes(desk: Desk, told: list[str]) -> None:
+    """Print the differences, a line each."""
+    desk.show({"changes": told}, "\n".join(told) or "Nothing changes in what is paid.")
+
+
+plan.add_command(draft)

@@ -26,11 +26,12 @@ SECTIONS: dict[str, dict[str, str]] = {
         "migrate": "Bring the database to the newest version.",
     },
     "Set up": {
-        "brand": "Create brands and look at them.",
+        "brand": "Create brands, look at them, and change their settings.",
         "key": "Create and revoke API keys.",
-        "plan": "Publish what a brand pays.",
+        "plan": "Write, approve, publish and compare what a brand pays.",
         "distributors": "Enrol distributors, move them, look them up.",
         "tree": "Analyse and export the referral tree.",
+        "ranks": "Give distributors ranks, by hand or by what they sell.",
     },
     "Work": {
         "orders": "Import orders and look at them.",

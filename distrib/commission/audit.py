@@ -13,8 +13,10 @@ from sqlalchemy.orm import Session
 from distrib import clock
 from distrib.audit import Check, Finding, find_rows
 from distrib.brands.tables import Brand
+from distrib.commission import facts_audit
 from distrib.commission.book import REFUND_LINES_OF, Book, open_book
-from distrib.commission.plan import document_hash
+from distrib.commission.goods import Left
+from distrib.commission.plan_document import document_hash
 from distrib.commission.tables import PlanVersion
 from distrib.db import cursor
 from distrib.ledger.chart import TransferCode
@@ -25,7 +27,8 @@ CHUNK = 10_000
 """Orders that the recomputation holds in memory at once."""
 
 _RETURNS = f"""
-SELECT f.order_id, f.id, x.line_no, least(f.refunded_at, f.recorded_at), x.amount
+SELECT f.order_id, f.id, x.line_no, least(f.refunded_at, f.recorded_at), x.quantity,
+       x.amount
 FROM {REFUND_LINES_OF}
 ORDER BY f.order_id, f.no, x.line_no
 """
@@ -66,13 +69,13 @@ def _compare_chunk(session: Session, brand_id: int, order_ids: list[int]) -> Ite
     cur = cursor(session)
     cur.execute(_RETURNS, {"brand": brand_id, "ids": order_ids})
     number = {order.id: n for n, order in enumerate(book.orders)}
-    refunds: dict[int, dict[int, list[tuple[int, int]]]] = {}
+    refunds: dict[int, dict[int, list[tuple[int, int, int]]]] = {}
     zone = clock.zone(session.scalars(select(Brand.time_zone).where(Brand.id == brand_id)).one())
     days = {order.id: order.effective_at.astimezone(zone).date() for order in book.orders}
-    for order_id, refund_id, line_no, at, amount in cur.fetchall():
+    for order_id, refund_id, line_no, at, units, amount in cur.fetchall():
         days[refund_id] = at.astimezone(zone).date()
         line = book.orders[number[order_id]].first_line + line_no - 1
-        refunds.setdefault(order_id, {}).setdefault(refund_id, []).append((line, amount))
+        refunds.setdefault(order_id, {}).setdefault(refund_id, []).append((line, units, amount))
     expected = {key: (*row, days[key[0]]) for key, row in _replay(session, brand_id, book, refunds)}
     sources = [*order_ids, *(refund for each in refunds.values() for refund in each)]
     cur.execute(_PAID, {"brand": brand_id, "ids": sources})
@@ -101,23 +104,26 @@ def _replay(
     session: Session,
     brand_id: int,
     book: Book,
-    refunds: dict[int, dict[int, list[tuple[int, int]]]],
+    refunds: dict[int, dict[int, list[tuple[int, int, int]]]],
 ) -> Iterator[tuple[Row, Row]]:
     """What the engine says, event by event: (source, line, level) → the row it should be.
 
     Round 0 is the orders; round k is the k-th refund of each order that has so many.
     """
     paid = np.zeros_like(book.paid)
-    remaining = book.net.copy()
+    quantity, money = book.goods.quantity.copy(), book.goods.net.copy()
     queues = {order.id: list(refunds.get(order.id, {}).items()) for order in book.orders}
     current: list[tuple[int, int]] = [(n, order.id) for n, order in enumerate(book.orders)]
+    sold = True  # the first round is the orders themselves
     while current:
         spans = [book.lines_of(n) for n, _ in current]
         lines = np.concatenate([np.arange(s.start, s.stop) for s in spans])
         source = np.repeat(np.arange(len(current)), [s.stop - s.start for s in spans])
         # where more came back than there was, another check says so; here it is all
-        base = np.clip(remaining[lines], 0, MAX_AMOUNT)
-        result = book.price(session, brand_id, lines, base)
+        left = Left(np.maximum(quantity[lines], 0), np.clip(money[lines], 0, MAX_AMOUNT))
+        before = None if sold else paid[lines]
+        result = book.price(session, brand_id, lines, left, paid=before)
+        sold = False
         difference = result.amount - paid[lines]
         paid[lines] = result.amount
         for i, level in zip(*(axis.tolist() for axis in np.nonzero(difference)), strict=True):
@@ -128,9 +134,9 @@ def _replay(
                 (
                     book.orders[order].id,
                     int(book.upline[order, level]),
-                    int(result.rule[i]),
+                    int(result.rule[i, level]),
                     int(result.rate_ppm[i, level]),
-                    int(remaining[line]),
+                    int(result.base[i, level]),
                     int(difference[i, level]),
                 ),
             )
@@ -139,8 +145,9 @@ def _replay(
             queue = queues[book.orders[order].id]
             if queue:
                 refund_id, backs = queue.pop(0)
-                for line, amount in backs:
-                    remaining[line] -= amount
+                for line, units, amount in backs:
+                    quantity[line] -= units
+                    money[line] -= amount
                 following.append((order, refund_id))
         current = following
 
@@ -274,11 +281,15 @@ def no_refund_waits_in_vain(session: Session, brand_id: int) -> Iterator[Finding
 
 _AS_STORED = """
 SELECT o.id, o.content_hash, o.shop, o.external_id, o.placed_at, o.currency, o.buyer,
-       CASE WHEN o.referral = 'direct' THEN d.external_id END, o.referral_code,
-       l.sku, l.quantity, l.unit_price, l.category, l.discount, l.shipping, l.tax
+       CASE WHEN o.referral_code IS NULL AND o.referral <> 'none' THEN d.external_id END,
+       o.referral_code, e.external_id, o.channel,
+       l.sku, l.quantity, l.unit_price, l.category, l.discount, l.shipping, l.tax,
+       l.other_paid, l.cost, l.income
 FROM orders o
 JOIN order_line l ON l.brand_id = o.brand_id AND l.order_id = o.id
-LEFT JOIN distributor d ON d.brand_id = o.brand_id AND d.id = o.distributor_id
+LEFT JOIN distributor d ON d.brand_id = o.brand_id
+     AND d.id = CASE WHEN o.referral = 'self' THEN o.referrer_id ELSE o.distributor_id END
+LEFT JOIN distributor e ON e.brand_id = o.brand_id AND e.id = o.buyer_distributor_id
 WHERE o.brand_id = %(brand)s ORDER BY o.id, l.line_no
 """
 
@@ -290,8 +301,9 @@ def orders_are_what_came(session: Session, brand_id: int) -> Iterator[Finding]:
     with connection.cursor(name="orders_as_stored") as rows:
         rows.itersize = CHUNK
         rows.execute(_AS_STORED, {"brand": brand_id})
-        for (order_id, digest, *head), lines in groupby(rows, key=lambda row: row[:9]):
-            shop, external_id, placed_at, currency, buyer, distributor, code = head
+        for (order_id, digest, *head), lines in groupby(rows, key=lambda row: row[:11]):
+            shop, external_id, placed_at, currency, buyer, *credit = head
+            distributor, code, buyer_distributor, channel = credit
             order = OrderIn(
                 shop=shop,
                 external_id=external_id,
@@ -300,7 +312,9 @@ def orders_are_what_came(session: Session, brand_id: int) -> Iterator[Finding]:
                 buyer=buyer,
                 distributor=distributor,
                 code=code,
-                lines=tuple(LineIn(*line[9:]) for line in lines),
+                buyer_distributor=buyer_distributor,
+                channel=channel,
+                lines=tuple(LineIn(*line[11:]) for line in lines),
             )
             if content_hash(order) != bytes(digest):
                 yield Finding(
@@ -355,4 +369,5 @@ CHECKS: list[Check] = [
     refunds_never_exceed,
     reversals_never_exceed,
     no_refund_waits_in_vain,
+    *facts_audit.CHECKS,
 ]

@@ -8,7 +8,7 @@ to post; the same subtraction, done by the audit, must give zero.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any
 
@@ -16,10 +16,15 @@ import numpy as np
 import psycopg
 from sqlalchemy.orm import Session
 
-from distrib.commission.engine import Ints, Lines, Result
-from distrib.commission.pricing import price
+from distrib.commission.engine import Result
+from distrib.commission.facts import as_computed
+from distrib.commission.goods import Goods, Left
+from distrib.commission.pricing import Known, nothing_known, price
 from distrib.db import cursor
 from distrib.referrals.credit import LEVELS, read_uplines
+
+Ints = np.ndarray[Any, np.dtype[np.int64]]
+Bools = np.ndarray[Any, np.dtype[np.bool_]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +37,7 @@ class BookOrder:
     plan_version: int | None
     available_on: date
     effective_at: datetime
+    credited: int | None
     first_line: int
     lines: int
 
@@ -40,43 +46,63 @@ class BookOrder:
 class Book:
     """Orders and their lines as columns.
 
+    :param known: what the engine is told of the orders.
+    :param asked: which orders' plans were told more than the tree.
     :param refunds: how many refunds each order has had.
-    :param quantity: units ordered; ``net`` what the line cost, in minor units.
-    :param left: units not refunded; ``remaining`` money not refunded.
+    :param left: units and money of each line that are not refunded.
     :param paid: what the line has paid to each level so far. Shape (lines, 3).
     """
 
     orders: list[BookOrder]
-    upline: Ints
+    known: Known
+    asked: Bools
     refunds: list[int]
     owner: Ints
     line_no: Ints
-    sku: list[str]
-    category: list[str | None]
-    quantity: Ints
-    net: Ints
-    left: Ints
-    remaining: Ints
+    goods: Goods
+    left: Left
     paid: Ints
+
+    @property
+    def upline(self) -> Ints:
+        """Who earns at each level of each order, 0 for nobody. Shape (orders, 3)."""
+        return self.known.upline
 
     def lines_of(self, order: int) -> slice:
         """The lines of the book's order number ``order``."""
         entry = self.orders[order]
         return slice(entry.first_line, entry.first_line + entry.lines)
 
-    def price(self, session: Session, brand_id: int, lines: Ints, base: Ints) -> Result:
-        """What some lines pay on ``base``, each under the plan version of its order."""
+    def price(
+        self,
+        session: Session,
+        brand_id: int,
+        lines: Ints,
+        left: Left,
+        *,
+        paid: Ints | None = None,
+        trace: bool = False,
+    ) -> Result:
+        """What some lines pay, each under the plan version of its order, when ``left`` of them is
+        not refunded. All lines of an order go together: caps and rounding may look at all.
+
+        :param paid: what the lines paid before. What a refund frees under a distributor's cap may
+            have gone to another order, so nobody gets more of an order than before. None for an
+            order that has paid nothing yet.
+        """
+        known = self.known
+        if paid is not None:
+            most = np.zeros_like(known.room)
+            np.add.at(most, self.owner[lines], paid)
+            known = replace(known, room=np.minimum(known.room, most))
         return price(
             session,
             brand_id=brand_id,
-            plan_versions=[order.plan_version for order in self.orders],
-            lines=Lines(
-                self.owner[lines],
-                [self.sku[i] for i in lines],
-                [self.category[i] for i in lines],
-                base,
-            ),
-            uplines=self.upline,
+            known=known,
+            owner=self.owner[lines],
+            goods=self.goods.take(lines),
+            left=left,
+            trace=trace,
         )
 
 
@@ -84,11 +110,16 @@ class Book:
 # planner believes of the tables
 _ORDERS = """
 SELECT o.id, o.shop, o.external_id, o.plan_version_id, o.available_on, o.effective_at,
-       o.distributor_id,
-       (SELECT count(*) FROM refund r WHERE r.brand_id = %(brand)s AND r.order_id = o.id)
+       o.distributor_id, o.channel,
+       (SELECT count(*) FROM refund r WHERE r.brand_id = %(brand)s AND r.order_id = o.id),
+       f.first, f.earner1, f.earner2, f.earner3, f.rank1, f.rank2, f.rank3,
+       f.volume1, f.volume2, f.volume3, f.room1, f.room2, f.room3
 FROM unnest(%(ids)s::bigint[]) i (id)
 CROSS JOIN LATERAL (
     SELECT * FROM orders x WHERE x.brand_id = %(brand)s AND x.id = i.id LIMIT 1) o
+LEFT JOIN LATERAL (
+    SELECT * FROM order_facts x WHERE x.brand_id = %(brand)s AND x.order_id = i.id LIMIT 1) f
+    ON true
 ORDER BY o.id
 """
 
@@ -104,7 +135,9 @@ REFUND_LINES_OF = f"""{REFUNDS_OF}
 """SQL: and their lines ``x``."""
 
 _LINES = f"""
-SELECT l.order_id, l.line_no, l.sku, l.category, l.quantity, l.quantity * l.unit_price - l.discount,
+SELECT l.order_id, l.line_no, l.sku, l.category, l.quantity, l.quantity * l.unit_price,
+       l.quantity * l.unit_price - l.discount, l.shipping, l.tax, l.other_paid,
+       coalesce(l.cost, -1), coalesce(l.income, -1),
        coalesce(r.quantity, 0), coalesce(r.amount, 0)
 FROM unnest(%(ids)s::bigint[]) i (id)
 CROSS JOIN LATERAL (
@@ -135,18 +168,15 @@ def open_book(session: Session, *, brand_id: int, order_ids: Sequence[int]) -> B
     cur.execute(_ORDERS, scope)
     heads = cur.fetchall()
     number = {head[0]: n for n, head in enumerate(heads)}
-    upline = read_uplines(
-        cur, brand_id=brand_id, distributors=[head[6] for head in heads], at=[h[5] for h in heads]
-    )
+    known, asked = _read_known(cur, brand_id, heads)
     cur.execute(_LINES, scope)
     lines = cur.fetchall()
     owner = np.array([number[line[0]] for line in lines], np.int64)
     counts = np.bincount(owner, minlength=len(heads)).tolist()
     first = (np.cumsum(counts) - counts).tolist() if heads else []
-    quantity, net, returned, refunded = (
-        np.array([line[column] for line in lines], np.int64) for column in (4, 5, 6, 7)
+    line_no, quantity, gross, net, shipping, tax, other_paid, cost, income, returned, refunded = (
+        np.array([line[column] for line in lines], np.int64) for column in (1, *range(4, 14))
     )
-    line_no = np.array([line[1] for line in lines], np.int64)
     return Book(
         orders=[
             BookOrder(
@@ -156,23 +186,59 @@ def open_book(session: Session, *, brand_id: int, order_ids: Sequence[int]) -> B
                 plan_version=head[3],
                 available_on=head[4],
                 effective_at=head[5],
+                credited=head[6],
                 first_line=first[n],
                 lines=counts[n],
             )
             for n, head in enumerate(heads)
         ],
-        upline=upline,
-        refunds=[head[7] for head in heads],
+        known=known,
+        asked=asked,
+        refunds=[head[8] for head in heads],
         owner=owner,
         line_no=line_no,
-        sku=[line[2] for line in lines],
-        category=[line[3] for line in lines],
-        quantity=quantity,
-        net=net,
-        left=quantity - returned,
-        remaining=net - refunded,
+        goods=Goods(
+            sku=[line[2] for line in lines],
+            category=[line[3] for line in lines],
+            quantity=quantity,
+            gross=gross,
+            net=net,
+            shipping=shipping,
+            tax=tax,
+            other_paid=other_paid,
+            cost=cost,
+            income=income,
+        ),
+        left=Left(quantity - returned, net - refunded),
         paid=_read_paid(cur, scope, number, first, counts),
     )
+
+
+def _read_known(
+    cur: psycopg.Cursor[Any], brand_id: int, heads: list[tuple[Any, ...]]
+) -> tuple[Known, Bools]:
+    """What is known of orders: as it was kept with them, or else as the tree says."""
+    asked = np.array([head[9] is not None for head in heads], bool)
+    first, rank, volume, room = nothing_known(len(heads))
+    upline = read_uplines(
+        cur, brand_id=brand_id, distributors=[head[6] for head in heads], at=[h[5] for h in heads]
+    )
+    for n in np.flatnonzero(asked).tolist():
+        kept = heads[n]
+        first[n] = kept[9]
+        upline[n], rank[n], volume[n] = kept[10:13], kept[13:16], kept[16:19]
+        room[n] = as_computed(np.array(kept[19:22], np.int64))
+    known = Known(
+        plan=[head[3] for head in heads],
+        at=[head[5] for head in heads],
+        channel=[head[7] for head in heads],
+        upline=upline,
+        first=first,
+        rank=rank,
+        volume=volume,
+        room=room,
+    )
+    return known, asked
 
 
 def _read_paid(

@@ -6,26 +6,37 @@ refused order writes nothing and does not disturb the others.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
+from typing import Any
 
 import numpy as np
+import psycopg
 from sqlalchemy.orm import Session
 
 from distrib import clock, ids
 from distrib.brands.tables import Brand
-from distrib.bulk import Writer, together, write_rows
-from distrib.commission.engine import Ints, Lines
+from distrib.bulk import together
+from distrib.commission.counting import count_sales
+from distrib.commission.earners import ENDLESS, rooms
+from distrib.commission.engine import Result, limit
+from distrib.commission.facts import Coming, Facts, find_facts
+from distrib.commission.goods import Goods, Left
 from distrib.commission.outcome import CLOCK_TOLERANCE, Outcome, Status, settle_repeats
-from distrib.commission.posting import Changes, Days, Sources, write_commissions
-from distrib.commission.pricing import price
+from distrib.commission.posting import Changes, Sources, write_commissions
+from distrib.commission.pricing import Known, price
+from distrib.commission.recording import New, write_facts, write_lines, write_orders
 from distrib.commission.refunds import apply_waiting
+from distrib.commission.service import compiled_plan
+from distrib.commission.spreading import sums_of_levels
 from distrib.db import cursor, share_facts
 from distrib.errors import Conflict, DistribError, InvalidInput
 from distrib.orders.document import OrderIn, check_order, content_hash
-from distrib.orders.tables import Order, OrderLine
 from distrib.referrals.credit import LEVELS, Credit, read_credits
+
+Ints = np.ndarray[Any, np.dtype[np.int64]]
+Days = np.ndarray[Any, np.dtype[np.datetime64]]
 
 
 class OrderDiffers(Conflict):
@@ -69,16 +80,21 @@ def _check(order: OrderIn, brand: Brand, now: datetime) -> None:
 
 
 def _check_credit(order: OrderIn, credit: Credit) -> None:
-    if order.distributor is not None and credit.distributor is None:
+    if order.distributor is not None and credit.named is None:
         raise UnknownDistributor(
             f"the brand has no distributor {order.distributor!r}", field="distributor"
         )
-    if order.code is not None and credit.distributor is None:
+    if order.code is not None and credit.named is None:
         raise UnknownCode(f"no distributor has the code {order.code!r}", field="code")
-    if credit.distributor is not None and credit.upline[0] == 0:
+    if order.buyer_distributor is not None and credit.buyer is None:
+        raise UnknownDistributor(
+            f"the brand has no distributor {order.buyer_distributor!r}", field="buyer_distributor"
+        )
+    fields = ("buyer_distributor", "distributor", "code")
+    field = next((name for name in fields if getattr(order, name) is not None), None)
+    if field is not None and credit.chain[0] == 0:
         raise NotYetJoined(
-            f"distributor {order.distributor or order.code!r} joined after the order was placed",
-            field="code" if order.distributor is None else "distributor",
+            f"distributor {getattr(order, field)!r} joined after the order was placed", field=field
         )
 
 
@@ -120,9 +136,10 @@ def take_orders(session: Session, *, brand: Brand, orders: Sequence[OrderIn]) ->
             external_id=[orders[i].external_id for i in candidates],
             distributor=[orders[i].distributor for i in candidates],
             code=[orders[i].code for i in candidates],
+            buyer=[orders[i].buyer_distributor for i in candidates],
             at=effective,
         )
-    new: list[_New] = []
+    new: list[New] = []
     for i, credit, at, order_id in zip(
         candidates, found, effective, ids.take(len(candidates)), strict=True
     ):
@@ -132,11 +149,9 @@ def take_orders(session: Session, *, brand: Brand, orders: Sequence[OrderIn]) ->
             outcome = Outcome(Status.REJECTED, error=error)
         if outcome is None:
             outcome = Outcome(Status.ACCEPTED, order_id)
-            new.append(_New(order_id, orders[i], credit, digests[i], at))
+            new.append(New(order_id, orders[i], credit, digests[i], at))
         outcomes[i] = outcome
     if new:
-        # in one order everywhere: two that take the same orders wait, and are no deadlock
-        new.sort(key=lambda each: (each.order.shop, each.order.external_id))
         _record(session, brand, new, now)
         awaited = [(each.order.shop, each.order.external_id) for each in new if each.credit.awaited]
         if awaited:
@@ -149,17 +164,6 @@ def take_orders(session: Session, *, brand: Brand, orders: Sequence[OrderIn]) ->
         take=lambda those: take_orders(session, brand=brand, orders=[orders[i] for i in those]),
     )
     return [outcome for outcome in outcomes if outcome is not None]
-
-
-@dataclass(frozen=True, slots=True)
-class _New:
-    """An order that will be recorded."""
-
-    id: int
-    order: OrderIn
-    credit: Credit
-    digest: bytes
-    effective_at: datetime
 
 
 def _differs(order: OrderIn) -> OrderDiffers:
@@ -180,89 +184,143 @@ def _known(order: OrderIn, credit: Credit, digest: bytes) -> Outcome | None:
     return Outcome(Status.DUPLICATE, order_id)
 
 
-def _referral(order: OrderIn) -> str:
-    return "direct" if order.distributor else "code" if order.code else "none"
-
-
-def _record(session: Session, brand: Brand, new: list[_New], now: datetime) -> None:
-    """Price new orders, then write them and what follows from them."""
+def _record(session: Session, brand: Brand, new: list[New], now: datetime) -> None:
+    """Find out what their plans ask, price new orders, then write them and what follows."""
+    cur = cursor(session)
     zone = clock.zone(brand.time_zone)
-    order_ids = np.array([each.id for each in new], np.int64)
-    days: Days = np.array(
-        [each.effective_at.astimezone(zone).date() for each in new], "datetime64[D]"
+    days = [each.effective_at.astimezone(zone).date() for each in new]
+    versions = {each.credit.plan_version for each in new} - {None}
+    plans = {
+        version: compiled_plan(session, brand_id=brand.id, version_id=version or 0)
+        for version in versions
+    }
+    facts = find_facts(
+        cur,
+        brand=brand,
+        coming=[
+            Coming(
+                id=each.id,
+                plan=plans.get(each.credit.plan_version),
+                credit=each.credit,
+                buyer=each.order.buyer,
+                at=each.effective_at,
+                day=day,
+                volume=sum(line.net for line in each.order.lines),
+            )
+            for each, day in zip(new, days, strict=True)
+        ],
     )
-    available: Days = np.add(days, np.timedelta64(brand.hold_days, "D"))
-    counts = np.array([len(each.order.lines) for each in new], np.int64)
-    owner: Ints = np.repeat(np.arange(len(new), dtype=np.int64), counts)
-    line_no: Ints = np.arange(1, len(owner) + 1) - (np.cumsum(counts) - counts)[owner]
-    lines = [line for each in new for line in each.order.lines]
-    sku, category = [line.sku for line in lines], [line.category for line in lines]
-    uplines = np.array([each.credit.upline for each in new], np.int64)
-    base = np.fromiter((line.net for line in lines), np.int64, len(lines))
+    goods, owner, line_no = _goods(new)
+    room = np.full(facts.told.upline.shape, ENDLESS)
+    known = Known(
+        plan=[each.credit.plan_version for each in new],
+        at=[each.effective_at for each in new],
+        channel=[each.order.channel for each in new],
+        upline=facts.told.upline,
+        first=facts.first,
+        rank=facts.told.rank,
+        volume=facts.told.volume,
+        room=room,
+    )
     result = price(
         session,
         brand_id=brand.id,
-        plan_versions=[each.credit.plan_version for each in new],
-        lines=Lines(owner, sku, category, base),
-        uplines=uplines,
+        known=known,
+        owner=owner,
+        goods=goods,
+        left=Left(goods.quantity, goods.net),
     )
+    if any(plan.uses_room for plan in plans.values()):
+        wanted = sums_of_levels(result.amount, owner, len(new))
+        room = rooms(facts.sales, known.upline, wanted, facts.ledger)
+        result = limit(result, owner, room)
+    _write(cur, brand, new, facts, _Priced(goods, owner, line_no, result, room, days, now))
+
+
+def _goods(new: list[New]) -> tuple[Goods, Ints, Ints]:
+    """The lines of all orders as columns, the order of each, and its number within it."""
+    lines = [line for each in new for line in each.order.lines]
+    counts = np.array([len(each.order.lines) for each in new], np.int64)
+    owner: Ints = np.repeat(np.arange(len(new), dtype=np.int64), counts)
+    line_no: Ints = np.arange(1, len(owner) + 1) - (np.cumsum(counts) - counts)[owner]
+
+    def column(values: Iterable[int]) -> Ints:
+        return np.fromiter(values, np.int64, len(lines))
+
+    quantity = column(line.quantity for line in lines)
+    gross = quantity * column(line.unit_price for line in lines)
+    goods = Goods(
+        sku=[line.sku for line in lines],
+        category=[line.category for line in lines],
+        quantity=quantity,
+        gross=gross,
+        net=gross - column(line.discount for line in lines),
+        shipping=column(line.shipping for line in lines),
+        tax=column(line.tax for line in lines),
+        other_paid=column(line.other_paid for line in lines),
+        cost=column(-1 if line.cost is None else line.cost for line in lines),
+        income=column(-1 if line.income is None else line.income for line in lines),
+    )
+    return goods, owner, line_no
+
+
+@dataclass(frozen=True, slots=True)
+class _Priced:
+    """What is to be written of the lines of new orders."""
+
+    goods: Goods
+    owner: Ints
+    line_no: Ints
+    result: Result
+    room: Ints
+    days: list[date]
+    now: datetime
+
+
+def _write(
+    cur: psycopg.Cursor[Any],
+    brand: Brand,
+    new: list[New],
+    facts: Facts,
+    priced: _Priced,
+) -> None:
+    order_ids = np.array([each.id for each in new], np.int64)
+    days: Days = np.array(priced.days, "datetime64[D]")
+    available: Days = np.add(days, np.timedelta64(brand.hold_days, "D"))
     held = np.greater(available, np.datetime64(new[0].credit.matured_through, "D"))
-    with together(cursor(session), LEVELS * len(lines)) as out:
-        _write_orders(out, brand=brand, new=new, order_ids=order_ids, available=available, now=now)
-        write_rows(
-            out,
-            OrderLine,
-            {
-                "brand_id": brand.id,
-                "order_id": order_ids[owner],
-                "line_no": line_no,
-                "sku": sku,
-                "category": category,
-                "quantity": [line.quantity for line in lines],
-                "unit_price": [line.unit_price for line in lines],
-                "discount": [line.discount for line in lines],
-                "shipping": [line.shipping for line in lines],
-                "tax": [line.tax for line in lines],
-            },
-            len(lines),
+    now = priced.now
+    result, owner, upline = priced.result, priced.owner, facts.told.upline
+    if new[0].credit.counts_sales:
+        count_sales(
+            cur,
+            brand_id=brand.id,
+            day=days,
+            credited=np.array([who or 0 for who in facts.credited], np.int64),
+            orders=np.ones(len(new), np.int64),
+            volume=np.array([sale.volume for sale in facts.sales], np.int64),
+            upline=upline,
+            earned=sums_of_levels(result.amount, owner, len(new)),
         )
+    with together(cur, LEVELS * len(owner)) as out:
+        write_orders(
+            out, brand=brand, new=new, credited=facts.credited, available=available, now=now
+        )
+        write_lines(
+            out,
+            brand=brand,
+            new=new,
+            order_ids=order_ids[owner],
+            line_no=priced.line_no,
+            goods=priced.goods,
+        )
+        if facts.asked.any():
+            write_facts(out, brand=brand, order_ids=order_ids, facts=facts, room=priced.room)
         write_commissions(
             out,
             brand=brand,
-            sources=Sources(order_ids, order_ids, uplines, days, available, held),
-            changes=Changes(owner, line_no, result.rule, base, result.rate_ppm, result.amount),
+            sources=Sources(order_ids, order_ids, upline, days, available, held),
+            changes=Changes(
+                owner, priced.line_no, result.rule, result.base, result.rate_ppm, result.amount
+            ),
             posted_at=now,
         )
-
-
-def _write_orders(
-    out: Writer,
-    *,
-    brand: Brand,
-    new: list[_New],
-    order_ids: Ints,
-    available: Days,
-    now: datetime,
-) -> None:
-    write_rows(
-        out,
-        Order,
-        {
-            "brand_id": brand.id,
-            "id": order_ids,
-            "shop": [each.order.shop for each in new],
-            "external_id": [each.order.external_id for each in new],
-            "content_hash": [each.digest for each in new],
-            "currency": brand.currency,
-            "buyer": [each.order.buyer for each in new],
-            "referral": [_referral(each.order) for each in new],
-            "referral_code": [each.order.code for each in new],
-            "distributor_id": [each.credit.distributor for each in new],
-            "plan_version_id": [each.credit.plan_version for each in new],
-            "placed_at": [each.order.placed_at for each in new],
-            "effective_at": [each.effective_at for each in new],
-            "recorded_at": now,
-            "available_on": available,
-        },
-        len(new),
-    )

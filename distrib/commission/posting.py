@@ -46,7 +46,8 @@ class Changes:
     """What changes by line: rows as the engine gives them.
 
     :param source: index into :class:`Sources`.
-    :param amount: what the line pays each level more (or, negative, less). Shape (n, 3).
+    :param amount: what the line pays each level more (or, negative, less). Shape (n, 3), as rule,
+        base and rate.
     """
 
     source: Ints
@@ -83,9 +84,9 @@ def write_commissions(
             "level": level + 1,
             "order_id": sources.order_id[source],
             "distributor_id": distributor,
-            "rule_no": changes.rule[line],
+            "rule_no": changes.rule[line, level],
             "rate_ppm": changes.rate_ppm[line, level],
-            "base": changes.base[line],
+            "base": changes.base[line, level],
             "amount": amount,
             "earned_on": sources.earned_on[source],
         },

@@ -21,8 +21,11 @@ from distrib import clock, ids
 from distrib.brands.tables import Brand
 from distrib.bulk import write_rows
 from distrib.commission.book import Book, open_book
+from distrib.commission.counting import count_sales
+from distrib.commission.goods import Left
 from distrib.commission.outcome import CLOCK_TOLERANCE, Outcome, Status, settle_repeats
 from distrib.commission.posting import Changes, Sources, write_commissions
+from distrib.commission.spreading import sums_of_levels
 from distrib.db import Lock, cursor, lock
 from distrib.errors import Conflict, DistribError, InvalidInput
 from distrib.money import Rounding, round_ratio
@@ -258,9 +261,9 @@ def _returns(book: Book, order: int, refund: RefundIn) -> list[_Return]:
     lines = book.lines_of(order)
     if refund.lines is None:
         whole = [
-            _Return(i, int(book.left[i]), int(book.remaining[i]))
+            _Return(i, int(book.left.quantity[i]), int(book.left.net[i]))
             for i in range(lines.start, lines.stop)
-            if book.left[i] or book.remaining[i]
+            if book.left.quantity[i] or book.left.net[i]
         ]
         if not whole:
             raise RefundExceedsOrder("nothing is left of the order to refund", field="lines")
@@ -273,7 +276,7 @@ def _returns(book: Book, order: int, refund: RefundIn) -> list[_Return]:
                 field=f"lines[{n}].line_no",
             )
         i = lines.start + line.line_no - 1
-        left, remaining = int(book.left[i]), int(book.remaining[i])
+        left, remaining = int(book.left.quantity[i]), int(book.left.net[i])
         if line.quantity > left:
             raise RefundExceedsOrder(
                 f"{line.quantity} units come back, {left} are left", field=f"lines[{n}].quantity"
@@ -308,8 +311,8 @@ def _apply(
         taken.append(_Taken(ids.new(), book.refunds[order], refund, order, returns))
         outcomes.append(Outcome(Status.ACCEPTED, taken[-1].id))
         for back in returns:
-            book.left[back.line] -= back.quantity
-            book.remaining[back.line] -= back.amount
+            book.left.quantity[back.line] -= back.quantity
+            book.left.net[back.line] -= back.amount
     if taken:
         _write(session, brand, taken, book, now)
         _post_difference(session, brand, taken, book, now)
@@ -358,28 +361,43 @@ def _post_difference(
     spans = [book.lines_of(each.order) for each in taken]
     lines = np.concatenate([np.arange(span.start, span.stop) for span in spans])
     source = np.repeat(np.arange(len(taken)), [span.stop - span.start for span in spans])
-    remaining = book.remaining[lines]
-    result = book.price(session, brand.id, lines, remaining)
+    left = Left(book.left.quantity[lines], book.left.net[lines])
+    result = book.price(session, brand.id, lines, left, paid=book.paid[lines])
     difference = result.amount - book.paid[lines]
     book.paid[lines] = result.amount
     days: Any = [min(e.refund.refunded_at, now).astimezone(zone).date() for e in taken]
     available = np.array([order.available_on for order in orders], "datetime64[D]")
+    upline = book.upline[[each.order for each in taken]]
+    matured_through, counts_sales = _present(session, brand)
+    if counts_sales:
+        count_sales(
+            cursor(session),
+            brand_id=brand.id,
+            day=np.array(
+                [order.effective_at.astimezone(zone).date() for order in orders], "datetime64[D]"
+            ),
+            credited=np.array([order.credited or 0 for order in orders], np.int64),
+            orders=np.zeros(len(orders), np.int64),
+            volume=np.array([-sum(back.amount for back in each.returns) for each in taken]),
+            upline=upline,
+            earned=sums_of_levels(difference, source, len(taken)),
+        )
     write_commissions(
         cursor(session),
         brand=brand,
         sources=Sources(
             id=np.array([each.id for each in taken], np.int64),
             order_id=np.array([order.id for order in orders], np.int64),
-            upline=book.upline[[each.order for each in taken]],
+            upline=upline,
             earned_on=np.array(days, "datetime64[D]"),
             available_on=available,
-            held=available > np.datetime64(_matured_through(session, brand), "D"),
+            held=available > np.datetime64(matured_through, "D"),
         ),
         changes=Changes(
             source=source,
             line_no=book.line_no[lines],
             rule=result.rule,
-            base=remaining,
+            base=result.base,
             rate_ppm=result.rate_ppm,
             amount=difference,
         ),
@@ -387,9 +405,13 @@ def _post_difference(
     )
 
 
-def _matured_through(session: Session, brand: Brand) -> date:
+def _present(session: Session, brand: Brand) -> tuple[date, bool]:
+    """Through which day has matured, and whether sales are counted."""
     # read again: the brand at hand may have been loaded before the lock was
-    return session.scalars(select(Brand.matured_through).where(Brand.id == brand.id)).one()
+    row = session.execute(
+        select(Brand.matured_through, Brand.counts_sales).where(Brand.id == brand.id)
+    ).one()
+    return row.matured_through, row.counts_sales
 
 
 def apply_waiting(

@@ -15,6 +15,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from distrib import clock
+from distrib.brands.jurisdiction import CHINA, Subject, acknowledge, set_levels
 from distrib.brands.service import create_brand
 from distrib.brands.tables import Brand
 from distrib.commission.intake import take_orders
@@ -53,9 +54,12 @@ class Pace:
 
 
 def found_brand(session: Session, *, start: date, slug: str = shop.SLUG) -> Brand:
-    """Create the demo's brand as of the day on which it opens."""
+    """Create the demo's brand as of the day on which it opens.
+
+    It lives in China, and somebody answers for its three levels before it has them.
+    """
     with clock.travel(midnight(start)):
-        return create_brand(
+        brand = create_brand(
             session,
             slug=slug,
             name=shop.NAME,
@@ -63,7 +67,16 @@ def found_brand(session: Session, *, start: date, slug: str = shop.SLUG) -> Bran
             time_zone=shop.TIME_ZONE,
             hold_days=shop.HOLD_DAYS,
             minimum_payout=shop.MINIMUM_PAYOUT,
+            jurisdiction=CHINA,
         )
+        acknowledge(
+            session,
+            brand=brand,
+            subject=Subject.LEVELS,
+            text_version=shop.LEGAL_TEXT,
+            acknowledged_by=shop.LEGAL_PERSON,
+        )
+        return set_levels(session, brand=brand, levels=3)
 
 
 def blocks_to_come(database: Database, brand: Brand, blocks: Sequence[Block]) -> list[Block]:

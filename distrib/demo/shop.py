@@ -13,6 +13,8 @@ CURRENCY = "CNY"
 TIME_ZONE = "Asia/Shanghai"
 HOLD_DAYS = 15
 MINIMUM_PAYOUT = 50_00
+LEGAL_PERSON = "法务 legal@demo"
+LEGAL_TEXT = "distrib-levels-1"
 
 _SURNAMES = (
     "王李张刘陈杨黄赵吴周徐孙马朱胡郭何林高罗郑梁谢宋唐许韩冯邓曹彭曾肖田董袁潘于蒋蔡余杜叶程苏魏吕丁任沈姚卢"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -18,6 +19,7 @@ from distrib.money import MAX_AMOUNT, exponent
 MAX_LINES = 10_000
 MAX_QUANTITY = 1_000_000_000
 _NAME_LENGTH = 200
+_CHANNEL = re.compile(r"[a-z0-9][a-z0-9_.-]*(/[a-z0-9][a-z0-9_.-]*)*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,9 @@ class LineIn:
     :param discount: what was taken off the whole line, at most quantity × unit price.
     :param shipping: shipping charged for the line, apart from its price.
     :param tax: tax charged for the line, apart from its price.
+    :param other_paid: what of the price was paid with balance, points or coupons, not in cash.
+    :param cost: what the line's goods cost the brand, if it says so.
+    :param income: what a marketplace pays the operator for the line, if it does.
     """
 
     sku: str
@@ -36,10 +41,13 @@ class LineIn:
     discount: int = 0
     shipping: int = 0
     tax: int = 0
+    other_paid: int = 0
+    cost: int | None = None
+    income: int | None = None
 
     @property
     def net(self) -> int:
-        """Price less discount: what commission is paid on."""
+        """Price less discount."""
         return self.quantity * self.unit_price - self.discount
 
 
@@ -49,6 +57,8 @@ class OrderIn:
 
     :param distributor: external id of the referring distributor, or None.
     :param code: referral code used, or None; at most one of the two is given.
+    :param buyer_distributor: external id of the buyer, if it is a distributor: a self-purchase.
+    :param channel: where it was sold, such as ``wechat/mini`` or ``store``.
     """
 
     shop: str
@@ -59,6 +69,8 @@ class OrderIn:
     buyer: str | None = None
     distributor: str | None = None
     code: str | None = None
+    buyer_distributor: str | None = None
+    channel: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +119,13 @@ def content_hash(document: OrderIn | RefundIn) -> bytes:
                 for x in document.lines
             ],
         ]
+        rarely = [
+            document.buyer_distributor,
+            document.channel,
+            [(x.other_paid, x.cost, x.income) for x in document.lines],
+        ]
+        if rarely != [None, None, [(0, None, None)] * len(document.lines)]:
+            fields.append(rarely)
     else:
         fields = [
             document.shop,
@@ -133,6 +152,16 @@ def _check_name(value: str | None, field: str, *, required: bool = True) -> None
         raise InvalidInput(reason, field=field)
 
 
+def wrong_channel(name: str) -> str | None:
+    """What is wrong with the name of a channel; None for a good one.
+
+    One spelling only: laws and plans go by channels, and ``WeChat`` must not slip past ``wechat``.
+    """
+    if len(name) <= _NAME_LENGTH and _CHANNEL.fullmatch(name):
+        return None
+    return "is lower-case letters, digits, -, _ and ., in parts divided by /, such as wechat/mini"
+
+
 def _check_instant(value: datetime, field: str) -> None:
     if value.tzinfo is None:
         raise InvalidInput("needs a time zone, such as 2026-03-01T12:00:00+08:00", field=field)
@@ -152,11 +181,20 @@ def _check_line(line: LineIn, at: str) -> int:
         value: int = getattr(line, field)
         if not 0 <= value <= MAX_AMOUNT:
             raise InvalidInput(f"{value} is outside 0 to {MAX_AMOUNT}", field=f"{at}.{field}")
+    for field in ("other_paid", "cost", "income"):
+        share: int | None = getattr(line, field)
+        if share is not None and not 0 <= share <= MAX_AMOUNT:
+            raise InvalidInput(f"{share} is outside 0 to {MAX_AMOUNT}", field=f"{at}.{field}")
     gross = line.quantity * line.unit_price
     if line.discount > gross:
         raise InvalidInput(
             f"a discount of {line.discount} is more than the line's price of {gross}",
             field=f"{at}.discount",
+        )
+    if line.other_paid > line.net:
+        raise InvalidInput(
+            f"{line.other_paid} is more than the {line.net} that the line cost",
+            field=f"{at}.other_paid",
         )
     return gross + line.shipping + line.tax
 
@@ -168,8 +206,10 @@ def check_order(order: OrderIn) -> None:
     """
     for field in ("shop", "external_id"):
         _check_name(getattr(order, field), field)
-    for field in ("buyer", "distributor", "code"):
+    for field in ("buyer", "distributor", "code", "buyer_distributor"):
         _check_name(getattr(order, field), field, required=False)
+    if order.channel is not None and (reason := wrong_channel(order.channel)) is not None:
+        raise InvalidInput(reason, field="channel")
     _check_instant(order.placed_at, "placed_at")
     try:
         exponent(order.currency)

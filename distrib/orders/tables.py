@@ -34,8 +34,19 @@ class Order(Base):
         ForeignKeyConstraint(
             ["brand_id", "distributor_id"], ["distributor.brand_id", "distributor.id"]
         ),
-        CheckConstraint("referral IN ('direct', 'code', 'none')", name="referral"),
-        CheckConstraint("(referral = 'none') = (distributor_id IS NULL)", name="credited"),
+        ForeignKeyConstraint(
+            ["brand_id", "buyer_distributor_id"], ["distributor.brand_id", "distributor.id"]
+        ),
+        ForeignKeyConstraint(
+            ["brand_id", "referrer_id"], ["distributor.brand_id", "distributor.id"]
+        ),
+        CheckConstraint("referral IN ('direct', 'code', 'self', 'none')", name="referral"),
+        # a distributor's own purchase may be credited to nobody: the plan says
+        CheckConstraint(
+            "CASE referral WHEN 'none' THEN distributor_id IS NULL WHEN 'self' THEN"
+            " buyer_distributor_id IS NOT NULL ELSE distributor_id IS NOT NULL END",
+            name="credited",
+        ),
         Index(
             "ix_orders_effective",
             "brand_id",
@@ -61,6 +72,10 @@ class Order(Base):
     referral: Mapped[str]
     referral_code: Mapped[str | None]
     distributor_id: Mapped[int | None]
+    buyer_distributor_id: Mapped[int | None]
+    # of a self-purchase: whom its reference or code names; it is not who is credited
+    referrer_id: Mapped[int | None]
+    channel: Mapped[str | None]
     plan_version_id: Mapped[int | None]
     placed_at: Mapped[datetime]
     effective_at: Mapped[datetime]
@@ -69,14 +84,23 @@ class Order(Base):
 
 
 class OrderLine(Base):
-    """One line: money in minor units. ``discount`` is the whole line's; shipping and tax stand
-    apart from the price and earn nothing."""
+    """One line: money in minor units, of the whole line but for ``unit_price``.
+
+    Shipping and tax stand apart from the price. ``other_paid`` is what was paid with balance,
+    points or coupons; ``cost`` what the goods cost the brand; ``income`` what a marketplace pays.
+    """
 
     __tablename__ = "order_line"
     __table_args__ = (
         ForeignKeyConstraint(["brand_id", "order_id"], ["orders.brand_id", "orders.id"]),
         CheckConstraint("quantity > 0", name="quantity"),
-        CheckConstraint("unit_price >= 0 AND shipping >= 0 AND tax >= 0", name="not_negative"),
+        CheckConstraint(
+            "unit_price >= 0 AND shipping >= 0 AND tax >= 0 AND cost >= 0 AND income >= 0",
+            name="not_negative",
+        ),
+        CheckConstraint(
+            "other_paid BETWEEN 0 AND quantity * unit_price - discount", name="other_paid"
+        ),
         CheckConstraint("discount BETWEEN 0 AND quantity * unit_price", name="discount"),
     )
 
@@ -90,6 +114,9 @@ class OrderLine(Base):
     discount: Mapped[int]
     shipping: Mapped[int]
     tax: Mapped[int]
+    other_paid: Mapped[int] = mapped_column(server_default="0")
+    cost: Mapped[int | None]
+    income: Mapped[int | None]
 
 
 class Refund(Base):

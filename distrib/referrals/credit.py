@@ -26,27 +26,35 @@ LEFT JOIN LATERAL (
 _UPLINE = _EDGE.format(of="i.distributor_id", name="s1") + _EDGE.format(
     of="s1.sponsor_id", name="s2"
 )
+# Of a buyer who is a distributor one more: the plan may begin with its sponsor.
+_ABOVE = _EDGE.format(of="CASE WHEN i.buyer_id IS NOT NULL THEN s2.sponsor_id END", name="s3")
 
 _CONTEXT = f"""
-SELECT o.id, o.content_hash, i.distributor_id, s1.distributor_id, s1.sponsor_id, s2.sponsor_id,
-       p.id,
+SELECT o.id, o.content_hash, i.named_id, i.buyer_id,
+       s1.distributor_id, s1.sponsor_id, s2.sponsor_id, s3.sponsor_id, p.id,
        EXISTS (SELECT FROM waiting_refund w WHERE w.brand_id = %(brand)s
                AND w.shop = i.shop AND w.order_external_id = i.external_id OFFSET 0),
-       (SELECT matured_through FROM brand WHERE id = %(brand)s)
-FROM (
-    SELECT g.*, coalesce(
-        (SELECT d.id FROM distributor d
-         WHERE d.brand_id = %(brand)s AND d.external_id = g.distributor LIMIT 1),
-        (SELECT c.id FROM distributor c
-         WHERE c.brand_id = %(brand)s AND c.code = g.code LIMIT 1)) AS distributor_id
-    FROM unnest(%(shop)s::text[], %(external_id)s::text[], %(distributor)s::text[],
-                %(code)s::text[], %(at)s::timestamptz[])
-         WITH ORDINALITY g (shop, external_id, distributor, code, at, n) OFFSET 0) i
+       b.matured_through, b.counts_sales
+FROM (SELECT matured_through, counts_sales FROM brand WHERE id = %(brand)s) b
+CROSS JOIN (
+    SELECT f.*, coalesce(f.buyer_id, f.named_id) AS distributor_id
+    FROM (
+        SELECT g.*, coalesce(
+            (SELECT d.id FROM distributor d
+             WHERE d.brand_id = %(brand)s AND d.external_id = g.distributor LIMIT 1),
+            (SELECT c.id FROM distributor c
+             WHERE c.brand_id = %(brand)s AND c.code = g.code LIMIT 1)) AS named_id,
+            (SELECT e.id FROM distributor e
+             WHERE e.brand_id = %(brand)s AND e.external_id = g.buyer LIMIT 1) AS buyer_id
+        FROM unnest(%(shop)s::text[], %(external_id)s::text[], %(distributor)s::text[],
+                    %(code)s::text[], %(buyer)s::text[], %(at)s::timestamptz[])
+             WITH ORDINALITY g (shop, external_id, distributor, code, buyer, at, n)
+        OFFSET 0) f) i
 LEFT JOIN LATERAL (
     SELECT x.id, x.content_hash FROM orders x
     WHERE x.brand_id = %(brand)s AND x.shop = i.shop AND x.external_id = i.external_id
     LIMIT 1) o ON true
-{_UPLINE}
+{_UPLINE}{_ABOVE}
 LEFT JOIN LATERAL (
     SELECT v.id FROM plan_version v WHERE v.brand_id = %(brand)s AND v.effective_from <= i.at
     ORDER BY v.effective_from DESC LIMIT 1) p ON true
@@ -59,19 +67,22 @@ class Credit:
     """What the database knows about an order that is coming in.
 
     :param recorded: id and content hash of the same order if it was taken before.
-    :param distributor: the distributor that its reference or code names, or None.
-    :param upline: distributor at level 1, 2 and 3 at the order's time, 0 where there is none;
-        level 1 is 0 when the distributor had not joined by then.
+    :param named: the distributor that its reference or code names, or None.
+    :param buyer: the distributor that bought it, or None.
+    :param chain: the buyer, or else the named, and who stood above at the order's time, 0 where
+        there was none; the first is 0 when it had not joined by then.
     :param plan_version: the version in force at the order's time, or None.
     :param awaited: whether refunds of it came before it.
     """
 
     recorded: tuple[int, bytes] | None
-    distributor: int | None
-    upline: tuple[int, int, int]
+    named: int | None
+    buyer: int | None
+    chain: tuple[int, int, int, int]
     plan_version: int | None
     awaited: bool
     matured_through: date
+    counts_sales: bool
 
 
 def read_credits(
@@ -82,6 +93,7 @@ def read_credits(
     external_id: Sequence[str],
     distributor: Sequence[str | None],
     code: Sequence[str | None],
+    buyer: Sequence[str | None],
     at: Sequence[datetime],
 ) -> list[Credit]:
     """Read a :class:`Credit` for each order, in one query. To be called under ``Lock.FACTS``."""
@@ -93,28 +105,34 @@ def read_credits(
             "external_id": list(external_id),
             "distributor": list(distributor),
             "code": list(code),
+            "buyer": list(buyer),
             "at": list(at),
         },
     )
     return [
         Credit(
             recorded=None if order is None else (order, bytes(digest)),
-            distributor=named,
-            upline=(level1 or 0, level2 or 0, level3 or 0),
+            named=named,
+            buyer=buyer_id,
+            chain=(first or 0, second or 0, third or 0, fourth or 0),
             plan_version=plan_version,
             awaited=awaited,
             matured_through=matured_through,
+            counts_sales=counts_sales,
         )
         for (
             order,
             digest,
             named,
-            level1,
-            level2,
-            level3,
+            buyer_id,
+            first,
+            second,
+            third,
+            fourth,
             plan_version,
             awaited,
             matured_through,
+            counts_sales,
         ) in cursor
     ]
 

@@ -20,6 +20,7 @@ from distrib.tree.facts import (
     MoveInThePast,
     SelfSponsorship,
 )
+from distrib.tree.standing import set_status
 from distrib.tree.tables import Distributor, Sponsorship
 
 _TICK = timedelta(microseconds=1)  # the finest that timestamptz tells apart
@@ -249,30 +250,33 @@ def _refuse_cycle(
     )
 
 
-def suspend_distributor(session: Session, *, brand_id: int, distributor: str) -> Distributor:
+def suspend_distributor(
+    session: Session, *, brand_id: int, distributor: str, changed_by: str = "system"
+) -> Distributor:
     """Suspend the distributor of that external id. Doing it again changes nothing.
 
     :raises DistributorNotFound: when this brand has no such distributor.
     """
-    return _set_status(session, brand_id, distributor, DistributorStatus.SUSPENDED)
+    return set_status(
+        session,
+        brand_id=brand_id,
+        distributor=distributor,
+        status=DistributorStatus.SUSPENDED,
+        changed_by=changed_by,
+    )
 
 
-def reactivate_distributor(session: Session, *, brand_id: int, distributor: str) -> Distributor:
+def reactivate_distributor(
+    session: Session, *, brand_id: int, distributor: str, changed_by: str = "system"
+) -> Distributor:
     """End the suspension of the distributor of that external id.
 
     :raises DistributorNotFound: when this brand has no such distributor.
     """
-    return _set_status(session, brand_id, distributor, DistributorStatus.ACTIVE)
-
-
-def _set_status(
-    session: Session, brand_id: int, external_id: str, status: DistributorStatus
-) -> Distributor:
-    found = queries.get_distributor(session, brand_id=brand_id, external_id=external_id)
-    session.execute(
-        update(Distributor)
-        .where(Distributor.brand_id == brand_id, Distributor.id == found.id)
-        .values(status=status)
+    return set_status(
+        session,
+        brand_id=brand_id,
+        distributor=distributor,
+        status=DistributorStatus.ACTIVE,
+        changed_by=changed_by,
     )
-    session.refresh(found)
-    return found

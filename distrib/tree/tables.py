@@ -38,6 +38,30 @@ class Distributor(Base):
     created_at: Mapped[datetime]
 
 
+class Standing(Base):
+    """A distributor's status and rank from an instant on; the latest that has begun holds.
+
+    Append-only. Who has no row is active and without a rank. ``source`` says whether the rank was
+    given by ``hand`` or earned by ``volume``.
+    """
+
+    __tablename__ = "standing"
+    __table_args__ = (
+        ForeignKeyConstraint(["brand_id", "distributor_id"], _DISTRIBUTOR),
+        CheckConstraint("status IN ('active', 'suspended')", name="status"),
+        CheckConstraint("source IN ('hand', 'volume')", name="source"),
+    )
+
+    brand_id: Mapped[int] = mapped_column(primary_key=True)
+    distributor_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    valid_from: Mapped[datetime] = mapped_column(primary_key=True)
+    status: Mapped[str]
+    rank: Mapped[str | None]
+    source: Mapped[str]
+    changed_by: Mapped[str]
+    recorded_at: Mapped[datetime]
+
+
 class Sponsorship(Base):
     """A dated edge of the referral tree; no sponsor means a root for that time.
 

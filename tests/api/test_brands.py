@@ -19,7 +19,8 @@ def test_an_operator_creates_a_brand_and_a_key_that_works(operator: Caller) -> N
     slug = _slug()
     made = operator.post(201, "/brands", {"slug": slug, "name": "Tea House", "hold_days": 7})
     assert made["id"].startswith("br_")
-    assert (made["hold_days"], made["currency"], made["levels"]) == (7, "CNY", 3)
+    assert (made["hold_days"], made["currency"], made["levels"]) == (7, "CNY", 1)
+    assert (made["jurisdiction"], made["second_person"]) == ("CN", False)
 
     secret = operator.post(201, f"/brands/{slug}/keys", {"name": "web shop"})["secret"]
     own = Caller(operator.app, operator.contract, secret).get("/brand")
@@ -36,6 +37,9 @@ def test_an_operator_creates_a_brand_and_a_key_that_works(operator: Caller) -> N
         ({"time_zone": "Moon/Crater"}, ["time_zone"]),
         ({"hold_days": 366, "levels": 4}, ["hold_days", "levels"]),
         ({"hold_days": "15"}, ["hold_days"]),
+        ({"jurisdiction": "China"}, ["jurisdiction"]),
+        ({"levels": 3}, ["levels"]),
+        ({"jurisdiction": "SG", "levels": 0}, ["levels"]),
         ({"minimum_payout": 0}, ["minimum_payout"]),
         ({"minimum_payout": 1.0}, ["minimum_payout"]),
         ({"colour": "red"}, ["colour"]),

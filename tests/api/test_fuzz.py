@@ -98,7 +98,9 @@ def test_a_batch_answers_for_each(shop: Caller, orders: list[Any]) -> None:
 @given(
     path=st.sampled_from(
         ["/plans", "/plans/validate", "/distributors", "/distributors/ann/move",
-         "/settlement/batches", "/settlement/batches/1/approve"]
+         "/settlement/batches", "/settlement/batches/1/approve", "/plans/drafts",
+         "/plans/drafts/1", "/plans/drafts/1/approve", "/plans/drafts/1/publish",
+         "/brand/settings", "/brand/acknowledgements"]
     ),
     body=st.one_of(
         _json,
@@ -106,7 +108,8 @@ def test_a_batch_answers_for_each(shop: Caller, orders: list[Any]) -> None:
             {},
             optional={"document": _json, "effective_from": _instants, "external_id": _words,
                       "name": _words, "sponsor": _words, "at": _instants, "cutoff": _words,
-                      "content_hash": _words},
+                      "content_hash": _words, "levels": _numbers, "second_person": _json,
+                      "subject": _words, "text_version": _words},
         ),
     ),
 )  # fmt: skip
@@ -118,6 +121,7 @@ def test_any_other_body_is_taken_or_refused(shop: Caller, path: str, body: Any) 
 @given(
     path=st.sampled_from(
         ["/orders", "/distributors", "/commissions", "/settlement/batches", "/plans",
+         "/plans/drafts", "/plans/1/diff/1", "/brand/acknowledgements",
          "/distributors/ann/statement", "/distributors/ann/upline", "/tree/report"]
     ),
     query=st.dictionaries(

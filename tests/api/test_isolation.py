@@ -12,8 +12,10 @@ from tests import factories
 from tests.api.conftest import NOW, Caller, make_caller, order, refund
 
 _BODIES: dict[str, Any] = {
+    "/rank": {"rank": "gold"},
     "/move": {"sponsor": None},
     "/approve": {"content_hash": "00" * 32},
+    "/drafts/1": {"document": factories.document()},
 }
 
 
@@ -23,12 +25,14 @@ def theirs(shop: Caller) -> dict[str, list[str]]:
     taken = shop.post(201, "/orders", order())["id"]
     back = shop.post(201, "/refunds", refund(lines=[{"line_no": 1, "quantity": 0, "amount": 100}]))
     shop.at(NOW + factories.days(20)).post(201, "/settlement/batches", {})
+    shop.post(201, "/plans/drafts", {"document": factories.document()})
     ann = shop.get("/distributors/ann")["id"]
     return {
         "order": [taken],
         "source": [taken, back["id"]],
         "ref": ["ann", ann],
         "number": ["1"],
+        "other": ["1"],
         "line": ["1"],
         "level": ["1"],
     }
@@ -63,7 +67,10 @@ def test_no_path_leads_to_another_brand(
                 tried += 1
     assert tried > 20
     # and it was theirs all along
-    for path in ("/orders/{order}", "/distributors/{ref}", "/settlement/batches/{number}"):
+    for path in (
+        *("/orders/{order}", "/distributors/{ref}", "/settlement/batches/{number}"),
+        *("/plans/{number}", "/plans/drafts/{number}", "/plans/{number}/diff/{other}"),
+    ):
         for each in _paths(path, theirs):
             shop.get(each)
 
@@ -71,7 +78,10 @@ def test_no_path_leads_to_another_brand(
 def test_lists_and_reports_show_nothing_of_another_brand(
     stranger: Caller, theirs: dict[str, list[str]]
 ) -> None:
-    for path in ("/plans", "/distributors", "/orders", "/commissions", "/settlement/batches"):
+    for path in (
+        *("/plans", "/plans/drafts", "/brand/acknowledgements", "/distributors", "/orders"),
+        *("/commissions", "/settlement/batches"),
+    ):
         assert stranger.get(path)["items"] == []
     assert stranger.get("/commissions", order=theirs["order"][0])["items"] == []
     assert stranger.get("/tree/report")["distributors"] == 0

@@ -28,7 +28,8 @@ def test_a_brand_has_defaults(db: Database) -> None:
     with db.transaction() as session:
         brand = create_brand(session, slug=f"defaults-{ids.new()}", name="  Tea House ")
     assert (brand.name, brand.currency, brand.time_zone) == ("Tea House", "CNY", "Asia/Shanghai")
-    assert (brand.hold_days, brand.minimum_payout, brand.levels) == (15, 1, 3)
+    assert (brand.hold_days, brand.minimum_payout, brand.levels) == (15, 1, 1)
+    assert (brand.jurisdiction, brand.second_person) == ("CN", False)
 
 
 @pytest.mark.parametrize(
@@ -56,6 +57,11 @@ def test_a_brand_has_defaults(db: Database) -> None:
         ("minimum_payout", MAX_AMOUNT + 1),
         ("levels", 0),
         ("levels", 4),
+        ("jurisdiction", ""),
+        ("jurisdiction", "cn"),
+        ("jurisdiction", "CHN"),
+        ("jurisdiction", "Other"),
+        ("jurisdiction", "CN\n"),
     ],
 )
 def test_what_is_no_brand(db: Database, field: str, value: Any) -> None:
@@ -77,6 +83,8 @@ def test_what_is_no_brand(db: Database, field: str, value: Any) -> None:
         ("minimum_payout", 1),
         ("minimum_payout", MAX_AMOUNT),
         ("levels", 1),
+        ("jurisdiction", "DE"),
+        ("jurisdiction", "other"),
     ],
 )
 def test_what_is_a_brand(db: Database, field: str, value: Any) -> None:

@@ -13,13 +13,14 @@ import pytest
 from sqlalchemy import func, select
 
 from distrib import jobs
+from distrib.brands.jurisdiction import list_acknowledgements
 from distrib.brands.tables import Brand
 from distrib.cli import demo, house, keeper
 from distrib.cli.demo import Memory
 from distrib.commission.explanation import explain_commission
 from distrib.config import Settings
 from distrib.db import Database
-from distrib.demo import history, world
+from distrib.demo import history, shop, world
 from distrib.demo.figures import find_worth_explaining, read_figures
 from distrib.demo.world import Block, build_world, first_day
 from distrib.ledger.chart import AccountKind
@@ -71,6 +72,15 @@ def upline(sponsors: dict[str, str | None], name: str) -> Iterator[str]:
     while above is not None:
         yield above
         above = sponsors[above]
+
+
+def test_its_brand_answers_for_its_levels(db: Database) -> None:
+    with db.transaction() as session:
+        brand = history.found_brand(session, start=START, slug=next(_slugs))
+        (answer,) = list_acknowledgements(session, brand_id=brand.id)
+    assert (brand.jurisdiction, brand.levels) == ("CN", 3)
+    assert (answer.subject, answer.acknowledged_by) == ("levels", shop.LEGAL_PERSON)
+    assert (answer.text_version, answer.acknowledged_at) == (shop.LEGAL_TEXT, brand.created_at)
 
 
 def test_its_history_can_be_interrupted_and_stands_up_to_the_audit(

@@ -1,4 +1,4 @@
-"""Plan documents: what is refused and why, and which rule wins."""
+"""Plan documents: what is refused and why, and what is read."""
 
 from __future__ import annotations
 
@@ -9,8 +9,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distrib.commission.plan import MAX_RULES, PlanInvalid, document_hash, read_plan
-from distrib.money import PPM, Rounding
+from distrib.commission.plan import (
+    Base,
+    Caps,
+    Eligibility,
+    Kind,
+    Pay,
+    Rank,
+    SelfPurchase,
+    Step,
+    Unfilled,
+    UplineBase,
+)
+from distrib.commission.plan_document import MAX_RULES, PlanInvalid, document_hash, read_plan
+from distrib.money import MAX_AMOUNT, PPM, Rounding
 
 DEFAULT = {"name": "default", "rates": ["10%"]}
 
@@ -28,6 +40,31 @@ def two(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
             {"name": "two", "match": second, "rates": ["2%"]},
         ]
     }
+
+
+FROM, TO = "2026-11-11T00:00:00+08:00", "2026-11-12T00:00:00+08:00"
+RATE = "rules[0].rates[0]"
+CAMPAIGN = {"kind": "campaign", "from": FROM, "to": TO, "multiplier": "2"}
+
+
+def tiered(*tiers: dict[str, str]) -> dict[str, Any]:
+    """A document of one rule that pays level 1 by tiers."""
+    return with_rule(rates=[{"tiers": list(tiers)}])
+
+
+def ranked(name: str, volume: str) -> dict[str, str]:
+    """A rank that is earned."""
+    return {"name": name, "month_volume": volume}
+
+
+def bonus(**given: Any) -> dict[str, Any]:
+    """A document with one bonus."""
+    return {"rules": [DEFAULT], "bonuses": [given]}
+
+
+def campaign(multiplier: str, rate: Any = "10%") -> dict[str, Any]:
+    """A document with a campaign and a rate for it to multiply."""
+    return with_rule(rates=[rate]) | {"bonuses": [CAMPAIGN | {"multiplier": multiplier}]}
 
 
 @pytest.mark.parametrize(
@@ -62,7 +99,6 @@ def two(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
         (with_rule(match={"sku": ["A", " "]}), "rules[0].match.sku[1]", "not empty"),
         (with_rule(match={"sku": ["A", "B", "A"]}), "rules[0].match.sku", "twice"),
         (with_rule(match={"category": [["x"]]}), "rules[0].match.category[0]", "not empty"),
-        (with_rule(match={"sku": ["A"], "category": ["b"]}), "rules[0].match", "not both"),
         (with_rule(rates=None), "rules[0].rates", "1 to 3 rates"),
         (with_rule(rates="10%"), "rules[0].rates", "1 to 3 rates"),
         (with_rule(rates=[]), "rules[0].rates", "1 to 3 rates"),
@@ -75,18 +111,144 @@ def two(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
         (with_rule(rates=["100.1%"]), "rules[0].rates[0]", "outside 0% to 100%"),
         (with_rule(rates=["0.00001%"]), "rules[0].rates[0]", "finer than 0.0001%"),
         (with_rule(rates=["60%", "30%", "10.0001%"]), "rules[0].rates", "more than 100%"),
-        ({"rules": [DEFAULT, DEFAULT]}, "rules[1].match", "rule 1 is the default already"),
-        (two({}, {}), "rules[1].match", "rule 1 is the default already"),
+        (with_rule(rates=["5%"], difference={"x": "1%"}), "rules[0].rates", "either rates or"),
+        ({"rules": [{"name": "x"}]}, "rules[0].rates", "either rates or a difference"),
+        (with_rule(match={"rank": ["gold"]}), "rules[0].match.rank[0]", "none of the plan's ranks"),
+        (with_rule(match={"first_order": False}), "rules[0].match.first_order", "must be true"),
+        (with_rule(match={"first_order": 1}), "rules[0].match.first_order", "must be true"),
+        (with_rule(match={"from": FROM}), "rules[0].match.to", "a from and a to"),
+        (with_rule(match={"to": FROM}), "rules[0].match.from", "a from and a to"),
+        (with_rule(match={"from": FROM, "to": FROM}), "rules[0].match.to", "must lie after from"),
+        (with_rule(match={"from": FROM, "to": "soon"}), "rules[0].match.to", "no instant"),
+        (with_rule(match={"from": FROM, "to": 7}), "rules[0].match.to", "not empty"),
+        (with_rule(match={"from": "2026-11-11", "to": TO}), "rules[0].match.from", "a time zone"),
         (
-            two({"sku": ["A"]}, {"sku": ["B", "A"]}),
+            with_rule(match={"from": FROM, "to": "2201-01-01T00:00:00Z"}),
+            "rules[0].match.to",
+            "between 1970 and 2200",
+        ),
+        # ties
+        ({"rules": [DEFAULT, DEFAULT]}, "rules[1].match", "rule 1 matches by the same (default)"),
+        (two({"sku": ["A"]}, {"sku": ["B", "A"]}), "rules[1].match", "by the same (sku)"),
+        (two({"category": ["t"]}, {"category": ["t"]}), "rules[1].match", "by the same (category)"),
+        (
+            two({"channel": ["shop"], "sku": ["A"]}, {"sku": ["A"], "channel": ["live", "shop"]}),
             "rules[1].match",
-            "SKU 'A' is claimed by rule 1",
+            "rule 1 matches by the same (sku+channel); a line could fall under either",
+        ),
+        # fixed amounts and tiers
+        (with_rule(rates=[{}]), "rules[0].rates[0]", "one of per_unit, per_order and tiers"),
+        (
+            with_rule(rates=[{"per_unit": "1", "per_order": "1"}]),
+            "rules[0].rates[0]",
+            "one of per_unit, per_order and tiers",
+        ),
+        (with_rule(rates=[{"flat": "1"}]), "rules[0].rates[0].flat", "unknown key 'flat'"),
+        (with_rule(rates=[{"per_unit": "1.005"}]), f"{RATE}.per_unit", "more decimals than CNY"),
+        (with_rule(rates=[{"per_unit": "-1"}]), f"{RATE}.per_unit", "must not be negative"),
+        (with_rule(rates=[{"per_unit": "5%"}]), f"{RATE}.per_unit", "not a decimal number"),
+        (with_rule(rates=[{"per_order": None}]), f"{RATE}.per_order", "not a decimal number"),
+        (
+            with_rule(rates=[{"per_order": "10000000.01"}]),
+            f"{RATE}.per_order",
+            "more than 10000000",
+        ),
+        (tiered(), f"{RATE}.tiers", "a list of 1 to 100 tiers"),
+        (tiered({"above": "1", "rate": "1%"}), f"{RATE}.tiers", "begin at 0 and rise"),
+        (tiered({"rate": "1%"}, {"rate": "2%"}), f"{RATE}.tiers[1].above", "only the first"),
+        (tiered({"above": "0"}), f"{RATE}.tiers[0].rate", "is not a rate"),
+        (
+            tiered({"rate": "1%"}, {"above": "5", "rate": "1%"}, {"above": "5", "rate": "1%"}),
+            f"{RATE}.tiers",
+            "begin at 0 and rise",
+        ),
+        (tiered({"rate": "1%"}) | {"base": "paid"}, f"{RATE}.tiers", "the plan's base must be net"),
+        (tiered({"rate": "1%"}) | {"includes": ["tax"]}, f"{RATE}.tiers", "base must be net"),
+        (
+            with_rule(rates=["60%", {"tiers": [{"rate": "1%"}, {"above": "5", "rate": "41%"}]}]),
+            "rules[0].rates",
+            "more than 100%",
+        ),
+        # settings
+        (with_rule() | {"base": "turnover"}, "base", "gross, net, paid, margin, income"),
+        (with_rule() | {"includes": []}, "includes", "at least one text"),
+        (with_rule() | {"includes": ["tax", "tips"]}, "includes[1]", "one of shipping, tax"),
+        (with_rule() | {"upline_base": "self"}, "upline_base", "sale, direct, previous, residual"),
+        (with_rule() | {"rounding_step": "month"}, "rounding_step", "one of line, order"),
+        (with_rule() | {"self_purchase": True}, "self_purchase", "off, buyer_first, sponsor_first"),
+        (with_rule() | {"unfilled": "drop"}, "unfilled", "one of keep, roll_up, stop"),
+        (with_rule() | {"eligibility": {"active": 1}}, "eligibility.active", "true or false"),
+        (
+            with_rule() | {"eligibility": {"sold_within_days": 0}},
+            "eligibility.sold_within_days",
+            "from 1 to 366",
         ),
         (
-            two({"category": ["tea"]}, {"category": ["tea"]}),
-            "rules[1].match",
-            "category 'tea' is claimed by rule 1",
+            with_rule() | {"eligibility": {"sold_within_days": True}},
+            "eligibility.sold_within_days",
+            "a whole number",
         ),
+        (with_rule() | {"eligibility": {"paid_fee": True}}, "eligibility.paid_fee", "unknown key"),
+        # ranks
+        (with_rule() | {"ranks": ["a", "a"]}, "ranks", "twice"),
+        (with_rule() | {"ranks": [{"month_volume": "1"}]}, "ranks[0].name", "not empty"),
+        (with_rule() | {"ranks": [ranked("a", "5"), ranked("b", "5")]}, "ranks", "must rise"),
+        ({"ranks": ["a"], "rules": [{"difference": {}}]}, "rules[0].difference", "at least one"),
+        (
+            {"ranks": ["a"], "rules": [{"difference": {"b": "1%"}}]},
+            "rules[0].difference.b",
+            "unknown key",
+        ),
+        (
+            {"ranks": ["a", "b"], "rules": [{"difference": {"a": "2%"}}]},
+            "rules[0].difference",
+            "a higher rank must not get less",
+        ),
+        (
+            {"ranks": ["a", "b"], "rules": [{"difference": {"a": "2%", "b": "1%"}}]},
+            "rules[0].difference",
+            "a higher rank must not get less",
+        ),
+        # caps
+        (with_rule() | {"caps": {"week": "1"}}, "caps.week", "unknown key"),
+        (with_rule() | {"caps": {"order": "1.00"}}, "caps.order", "is not a rate"),
+        (with_rule() | {"caps": {"order_base": "net"}}, "caps.order_base", "does not say how much"),
+        (with_rule() | {"caps": {"line": "90000000000.01"}}, "caps.line", "9000000000000 minor"),
+        (with_rule() | {"caps": {"distributor_day": "-1"}}, "caps.distributor_day", "negative"),
+        # bonuses
+        (bonus(kind="recruiting"), "bonuses[0].kind", "campaign, first_order, milestone"),
+        ({"rules": [DEFAULT], "bonuses": []}, "bonuses", "1 to 200 bonuses"),
+        (campaign("1e3"), "bonuses[0].multiplier", "a number such as"),
+        (campaign("1."), "bonuses[0].multiplier", "a number such as"),
+        (campaign("9" * 5_000), "bonuses[0].multiplier", "a number such as"),
+        (campaign("1.0000001"), "bonuses[0].multiplier", "a number such as"),
+        (campaign("0"), "bonuses[0].multiplier", "above 0 and at most 10"),
+        (campaign("10.1"), "bonuses[0].multiplier", "above 0 and at most 10"),
+        (campaign("1.00001", "0.0001%"), "rules[0].rates", "not exact"),
+        (campaign("2", "50.0001%"), "rules[0].rates", "pays 100.0002%, more than 100%"),
+        (campaign("1.5", {"per_unit": "0.01"}), "rules[0].rates", "not exact"),
+        (
+            campaign("10", {"per_unit": "1000000.01"}),
+            "rules[0].rates",
+            "more than 1000000000 minor units",
+        ),
+        (
+            {"rules": [DEFAULT], "bonuses": [CAMPAIGN, CAMPAIGN | {"name": "also"}]},
+            "bonuses",
+            "'campaign' and 'also' overlap in time",
+        ),
+        (
+            bonus(kind="first_order", rates=[{"tiers": [{"rate": "1%"}]}]),
+            "bonuses[0].rates",
+            "no tiers",
+        ),
+        (bonus(kind="first_order"), "bonuses[0].rates", "1 to 3 rates"),
+        (
+            bonus(kind="milestone", month_volume="0", amount="1"),
+            "bonuses[0].month_volume",
+            "above 0",
+        ),
+        (bonus(kind="milestone", month_volume="1"), "bonuses[0].amount", "not a decimal number"),
     ],
 )
 def test_what_is_no_plan(document: Any, field: str, reason: str) -> None:
@@ -131,54 +293,130 @@ def test_there_is_an_end_to_rules() -> None:
 
 def test_what_a_document_leaves_out() -> None:
     plan = read_plan({"rules": [{"rates": ["100%"]}]}, levels=3)
-    assert (plan.name, plan.rounding, plan.default) == ("plan", Rounding.HALF_UP, 1)
+    assert (plan.name, plan.currency, plan.levels) == ("plan", "CNY", 3)
+    assert (plan.base, plan.includes, plan.upline_base) == (Base.NET, frozenset(), UplineBase.SALE)
+    assert (plan.rounding, plan.rounding_step) == (Rounding.HALF_UP, Step.LINE)
+    assert (plan.self_purchase, plan.unfilled) == (SelfPurchase.BUYER_FIRST, Unfilled.KEEP)
+    assert (plan.eligibility, plan.caps, plan.ranks) == (Eligibility(), Caps(), ())
+    assert (plan.campaigns, plan.first_order, plan.milestones) == ((), (), ())
     (rule,) = plan.rules
-    assert (rule.name, rule.rates, rule.specificity) == ("rule 1", (PPM,), "default")
-    assert plan.rates.tolist() == [[0, 0, 0], [PPM, 0, 0]]
+    assert (rule.name, rule.pays, rule.specificity) == (
+        "rule 1",
+        (Pay(Kind.PERCENT, PPM),),
+        "default",
+    )
+    assert plan.percent.tolist() == [[[0, 0, 0], [PPM, 0, 0]]]
+    assert plan.is_plain
+    assert not plan.uses_facts
 
 
-PRECEDENCE: dict[str, Any] = {
-    "rules": [
-        {"name": "books", "match": {"category": ["books", "maps"]}, "rates": ["4%"]},
-        {"name": "default", "rates": ["10%", "5%", "2%"]},
-        {"name": "gift", "match": {"sku": ["GIFT", "books"]}, "rates": ["0%", "1%"]},
-    ]
-}
+def test_what_a_document_says() -> None:
+    document = {
+        "name": "双十一",
+        "base": "paid",
+        "includes": ["tax", "shipping"],
+        "upline_base": "residual",
+        "rounding": "half_even",
+        "rounding_step": "order",
+        "self_purchase": "sponsor_first",
+        "unfilled": "roll_up",
+        "eligibility": {"active": True, "sold_within_days": 30, "month_volume": "100"},
+        "ranks": ["会员", ranked("店长", "5000"), ranked("经理", "20000.50")],
+        "rules": [
+            {"rates": [{"per_unit": "3"}, {"per_order": "0.5"}, "0%"]},
+            {
+                "match": {"sku": ["A"], "rank": ["店长"]},
+                "difference": {"店长": "15%", "经理": "20%"},
+            },
+        ],
+        "bonuses": [
+            {"kind": "milestone", "month_volume": "5000", "amount": "88"},
+            CAMPAIGN,
+            {"kind": "first_order", "rates": ["5%"]},
+        ],
+        "caps": {"order": "50%", "order_base": "paid", "line": "9", "distributor_month": "1000"},
+    }
+    plan = read_plan(document, levels=3)
+    assert plan.includes == {"tax", "shipping"}
+    assert plan.ranks == (Rank("会员"), Rank("店长", 500_000), Rank("经理", 2_000_050))
+    one, other = plan.rules
+    assert one.pays == (Pay(Kind.PER_UNIT, 300), Pay(Kind.PER_ORDER, 50), Pay(Kind.PERCENT))
+    assert other.difference == (0, 0, 150_000, 200_000), (
+        "no rank first; a rank left out gets nothing"
+    )
+    assert other.specificity == "sku+rank"
+    assert plan.eligibility == Eligibility(active=True, sold_within_days=30, month_volume=10_000)
+    assert plan.caps == Caps(500_000, Base.PAID, 900, None, 100_000)
+    assert [each.multiplier for each in plan.campaigns] == [2 * PPM]
+    assert plan.campaigns[0].ends - plan.campaigns[0].begins == 86_400 * 1_000_000
+    assert (plan.milestones[0].volume, plan.milestones[0].amount) == (500_000, 8_800)
+    assert plan.first_order[0].pays == (Pay(Kind.PERCENT, 50_000),)
+    assert plan.uses_facts
+    assert not plan.is_plain
 
 
 @pytest.mark.parametrize(
-    "sku, category, rule",
+    "upline_base, most, too_much",
     [
-        ("A", None, 2),
-        ("A", "toys", 2),
-        ("A", "books", 1),
-        ("A", "maps", 1),
-        ("GIFT", None, 3),
-        ("GIFT", "books", 3),
-        ("GIFT", "toys", 3),
-        ("books", None, 3),  # a SKU that is called like a category
-        ("maps", None, 2),  # a category's name is no SKU
-        ("A", "GIFT", 2),
-        ("gift", "Books", 2),  # letter case matters
-        ("GIFT ", " books", 2),  # and so does white space
+        ("sale", ["50%", "30%", "20%"], ["50%", "30%", "20.0001%"]),
+        ("direct", ["50%", "60%", "40%"], ["50%", "60%", "40.0001%"]),
+        ("previous", ["50%", "50%", "100%"], ["60%", "50%", "40%"]),
+        ("residual", ["100%", "100%", "100%"], None),
     ],
 )
-def test_the_most_specific_rule_wins(sku: str, category: str | None, rule: int) -> None:
-    assert read_plan(PRECEDENCE, levels=3).rule_for(sku, category) == rule
+def test_the_levels_together_get_no_more_than_the_sale(
+    upline_base: str, most: list[str], too_much: list[str] | None
+) -> None:
+    document = {"upline_base": upline_base}
+    assert read_plan(with_rule(rates=most) | document, levels=3).rules[0].pays
+    if too_much is not None:
+        with pytest.raises(PlanInvalid, match="more than 100%"):
+            read_plan(with_rule(rates=too_much) | document, levels=3)
+    # a first order's bonus is of the sale, whatever the rules' uplines are paid of
+    first = {"kind": "first_order", "rates": ["60%", "41%"]}
+    with pytest.raises(PlanInvalid, match="more than 100%"):
+        read_plan(with_rule() | document | {"bonuses": [first]}, levels=3)
 
 
-def test_no_default_means_nothing() -> None:
-    document = {"rules": [each for each in PRECEDENCE["rules"] if "match" in each]}
-    plan = read_plan(document, levels=3)
-    assert plan.rule_for("A", "toys") == 0
-    assert plan.rule_for("A", "books") == 1
-    assert plan.rates[0].tolist() == [0, 0, 0]
+def test_a_campaign_multiplies_no_rate_beyond_all() -> None:
+    document = campaign("2") | {"upline_base": "previous"}
+    document["rules"] = [{"rates": ["10%", "50%"]}]
+    read_plan(document, levels=3)
+    document["rules"] = [{"rates": ["10%", "50.0001%"]}]
+    with pytest.raises(PlanInvalid, match=r"pays 100.0002%, more than 100%"):
+        read_plan(document, levels=3)
 
 
-def test_why_a_rule_could_win() -> None:
-    plan = read_plan(PRECEDENCE, levels=3)
-    assert [rule.specificity for rule in plan.rules] == ["category", "default", "sku"]
-    assert [rule.no for rule in plan.rules] == [1, 2, 3]
+def test_what_could_not_be_paid_for_by_the_order_is_capped_at_all_of_it() -> None:
+    ranks = {"ranks": ["gold"]}
+    by_rank = {"match": {"rank": ["gold"]}, "rates": ["60%"]}
+    for document in (
+        with_rule(rates=[{"per_unit": "1"}]),
+        with_rule(rates=["1%", {"per_order": "1"}]),
+        with_rule(match={"distributor": ["ann"]}),
+        ranks | {"rules": [DEFAULT | {"rates": ["0%", "60%"]}, by_rank]},
+        bonus(kind="first_order", rates=["1%"]),
+        bonus(kind="milestone", month_volume="1", amount="1"),
+    ):
+        assert read_plan(document, levels=3).caps == Caps(order=PPM)
+        less = read_plan(document | {"caps": {"order": "20%"}}, levels=3)
+        assert less.caps == Caps(order=200_000)
+    assert read_plan(tiered({"rate": "1%"}), levels=3).caps == Caps()
+
+
+@pytest.mark.parametrize(
+    "currency, text, minor",
+    [("JPY", "300", 300), ("CNY", "3.00", 300), ("CNY", "3", 300), ("KWD", "0.300", 300)],
+)
+def test_amounts_are_of_the_brands_currency(currency: str, text: str, minor: int) -> None:
+    plan = read_plan(with_rule(rates=[{"per_unit": text}]), levels=1, currency=currency)
+    assert plan.rules[0].pays == (Pay(Kind.PER_UNIT, minor),)
+
+
+def test_there_is_an_end_to_amounts() -> None:
+    most = f"{MAX_AMOUNT // 100}.00"
+    plan = read_plan(with_rule() | {"caps": {"line": most}}, levels=1)
+    assert plan.caps.line == MAX_AMOUNT
 
 
 # -- the hash -------------------------------------------------------------------------------------

@@ -8,15 +8,19 @@ from typing import Any
 import pytest
 
 from distrib import clock
+from distrib.brands.jurisdiction import set_levels
 from distrib.brands.tables import Brand
-from distrib.commission.plan import PlanInvalid
+from distrib.commission.plan_document import PlanInvalid
 from distrib.commission.service import (
     PlanNotEffective,
     PlanVersionNotFound,
+    VersionState,
     compiled_plan,
     get_plan_version,
     list_plan_versions,
+    number_in_force,
     publish_plan,
+    state_of,
 )
 from distrib.commission.tables import PlanVersion
 from distrib.db import Database
@@ -135,7 +139,7 @@ def test_versions_by_number(db: Database, brand: Brand) -> None:
         found = get_plan_version(session, brand_id=brand.id, number=2)
         assert found.id == second.id
         plan = compiled_plan(session, brand_id=brand.id, version_id=first.id)
-        assert plan.rules[0].rates == (100_000,)
+        assert [pay.value for pay in plan.rules[0].pays] == [100_000]
         for brand_id, number in ((brand.id, 3), (brand.id, 0), (brand.id + 1, 1)):
             with pytest.raises(PlanVersionNotFound, match=f"no plan version {number}"):
                 get_plan_version(session, brand_id=brand_id, number=number)
@@ -150,3 +154,89 @@ def test_the_end_of_time_is_no_time_to_begin(db: Database, brand: Brand) -> None
 
     with pytest.raises((PlanNotEffective, InvalidInput)):
         publish_two()
+
+
+def test_a_version_far_ahead_would_hold_back_the_others(db: Database, brand: Brand) -> None:
+    with pytest.raises(InvalidInput, match="more than 400 days ahead") as caught:
+        publish(db, brand, at=NOON + days(400) + TICK)
+    assert caught.value.field == "effective_from"
+    assert publish(db, brand, at=NOON + days(400)).number == 1
+
+
+def test_where_versions_stand(db: Database, brand: Brand) -> None:
+    def states(at: datetime) -> list[VersionState]:
+        with db.transaction() as session:
+            found = list_plan_versions(session, brand_id=brand.id)
+            number = number_in_force(session, brand_id=brand.id, at=at)
+            return [state_of(each, at=at, in_force=number) for each in reversed(found)]
+
+    for n in range(3):
+        publish(db, brand, f"{n}%", at=NOON + days(n))
+    scheduled, in_force, superseded = VersionState
+    assert states(NOON - TICK) == [scheduled, scheduled, scheduled]
+    assert states(NOON) == [in_force, scheduled, scheduled]
+    assert states(NOON + days(2) - TICK) == [superseded, in_force, scheduled]
+    assert states(NOON + days(2)) == [superseded, superseded, in_force]
+
+
+PERSONAL = {
+    "rules": [
+        {"name": "default", "rates": ["10%"]},
+        {"name": "ours", "match": {"distributor": ["bo", "ann"]}, "rates": ["20%"]},
+    ]
+}
+
+
+def test_a_plan_knows_the_people_it_names(db: Database, brand: Brand) -> None:
+    theirs = factories.brand(db)
+    factories.trio(db, theirs)
+    for known in ({"bo": None}, {"ann": None}):
+        with pytest.raises(PlanInvalid, match="the brand has no distributor") as caught:
+            factories.plan(db, brand, plan_document=PERSONAL)
+        missing = 0 if "bo" in known else 1
+        assert caught.value.field == f"rules[1].match.distributor[{missing}]"
+        who = factories.enrol(db, brand, known)
+    version = factories.plan(db, brand, plan_document=PERSONAL)
+    with db.transaction() as session:
+        plan = compiled_plan(session, brand_id=brand.id, version_id=version.id)
+    assert plan.people.keys() == {"ann", "bo"}
+    assert plan.people["ann"] == who["ann"]
+
+
+def test_amounts_are_in_the_money_of_the_brand(db: Database) -> None:
+    brand = factories.brand(db, currency="JPY")
+    fixed = {"rules": [{"rates": [{"per_unit": "3"}]}]}
+    version = factories.plan(db, brand, plan_document=fixed)
+    with db.transaction() as session:
+        plan = compiled_plan(session, brand_id=brand.id, version_id=version.id)
+    assert (plan.currency, plan.rules[0].pays[0].value) == ("JPY", 3)
+    with pytest.raises(PlanInvalid, match="more decimals than JPY has"):
+        factories.plan(db, brand, plan_document={"rules": [{"rates": [{"per_unit": "3.5"}]}]})
+
+
+@pytest.mark.parametrize(
+    "change, counts",
+    [
+        ({}, False),
+        ({"eligibility": {"active": True}}, False),
+        ({"eligibility": {"month_volume": "1.00"}}, True),
+        ({"caps": {"distributor_day": "1.00"}}, True),
+        ({"bonuses": [{"kind": "first_order", "rates": ["1%"]}]}, True),
+    ],
+)
+def test_a_plan_that_asks_for_sales_has_them_counted(
+    db: Database, brand: Brand, change: dict[str, Any], counts: bool
+) -> None:
+    factories.plan(db, brand, plan_document=document("10%") | change)
+    with db.transaction() as session:
+        assert session.get_one(Brand, brand.id).counts_sales is counts
+
+
+def test_levels_that_changed_make_another_version(db: Database, brand: Brand) -> None:
+    """The document is the same, but what it pays may not be."""
+    first = publish(db, brand)
+    with db.transaction() as session:
+        set_levels(session, brand=brand, levels=2)
+    second = publish(db, brand)
+    assert [(each.number, each.levels) for each in (first, second)] == [(1, 3), (2, 2)]
+    assert publish(db, brand).number == 2

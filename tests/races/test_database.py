@@ -47,7 +47,7 @@ def _count(db: Database, brand: Brand) -> dict[str, int]:
     }
 
 
-STEPS = ("read_credits", "price", "_write_orders", "write_commissions")
+STEPS = ("read_credits", "price", "write_orders", "write_commissions")
 
 
 @pytest.mark.parametrize("case", [(step, count) for step in STEPS for count in (1, 300)], ids=str)

@@ -166,6 +166,8 @@ class Assembler:
             buyer=head.buyer,
             distributor=head.distributor,
             code=head.code,
+            buyer_distributor=head.buyer_distributor,
+            channel=head.channel,
         )
         return order, minor
 
@@ -254,7 +256,8 @@ def _filled(rows: list[Row]) -> list[Cells]:
 
 
 def _disagreement(head: Head, first: Head) -> str:
-    for name in ("buyer", "distributor", "code", "subtotal"):
+    names = ("buyer", "distributor", "code", "buyer_distributor", "channel", "subtotal")
+    for name in names:
         own, other = getattr(head, name), getattr(first, name)
         if own != other:
             return f"{name}: is {own!r}, the order's first row says {other!r}"

@@ -32,6 +32,8 @@ class Head:
     buyer: str | None
     distributor: str | None
     code: str | None
+    buyer_distributor: str | None
+    channel: str | None
     subtotal: int | None
 
 
@@ -153,6 +155,8 @@ class Layout:
         self._buyer = part.reader("buyer", _name)
         self._distributor = part.reader("distributor", _name)
         self._code = part.reader("code", _name)
+        self._buyer_distributor = part.reader("buyer_distributor", _name)
+        self._channel = part.reader("channel", _name)
         self._currency = part.reader("currency", _text)
         self._subtotal = part.reader("subtotal", self._values.optional_amount)
         self._refusals = [
@@ -169,6 +173,9 @@ class Layout:
         self._discount = part.reader("discount", values.charge)
         self._shipping = part.reader("shipping", values.charge)
         self._tax = part.reader("tax", values.charge)
+        self._other_paid = part.reader("other_paid", values.charge)
+        self._cost = part.reader("cost", values.optional_amount)
+        self._income = part.reader("income", values.optional_amount)
         self._of = part.reader("refunded order", _name)
         self._price_given = part.reader("unit_price", values.optional_amount)
         self._amount_given = part.reader("refund amount", values.optional_amount)
@@ -221,6 +228,8 @@ class Layout:
             self._buyer(cells),
             self._distributor(cells),
             self._code(cells),
+            self._buyer_distributor(cells),
+            self._channel(cells),
             self._subtotal(cells),
         )
 
@@ -245,9 +254,16 @@ class Layout:
             discount, shipping, tax = (
                 self._discount(cells), self._shipping(cells), self._tax(cells),
             )  # fmt: skip
-            line = LineIn(sku, quantity, unit_price, category, discount, shipping, tax)
+            other_paid, cost, income = (
+                self._other_paid(cells), self._cost(cells), self._income(cells),
+            )  # fmt: skip
+            line = LineIn(
+                sku, quantity, unit_price, category, discount, shipping, tax,
+                other_paid, cost, income,
+            )  # fmt: skip
             gross = quantity * unit_price
             plain = 0 < len(sku) < _PLAIN and (category is None or len(category) < _PLAIN)
+            plain = plain and other_paid <= gross - discount and cost is income is None
             if not plain or discount > gross or gross + shipping + tax > MAX_AMOUNT:
                 _check_line(line, self._values.currency)
         except InvalidInput as error:

@@ -14,10 +14,16 @@ from functools import cached_property
 
 from distrib.errors import InvalidInput
 
-HEAD_FIELDS = ("placed_at", "buyer", "distributor", "code", "currency", "subtotal")
+HEAD_FIELDS = (
+    *("placed_at", "buyer", "buyer_distributor", "distributor", "code", "channel"),
+    *("currency", "subtotal"),
+)
 """What every row of an order says alike."""
 
-LINE_FIELDS = ("sku", "category", "quantity", "unit_price", "discount", "shipping", "tax")
+LINE_FIELDS = (
+    *("sku", "category", "quantity", "unit_price", "discount", "shipping", "tax"),
+    *("other_paid", "cost", "income"),
+)
 """What a row says of its line."""
 
 # PostgreSQL keeps no NUL, and half a surrogate pair stands for a byte that could not be decoded
