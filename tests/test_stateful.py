@@ -55,7 +55,8 @@ from distrib.tree.service import (
     suspend_distributor,
 )
 from tests import factories
-from tests.commission.oracle import price_line, round_fraction
+from tests.commission import oracle
+from tests.commission.oracle import round_fraction
 
 BEGINNING = datetime(2026, 3, 1, 3, 30, tzinfo=UTC)
 HOLD_DAYS = 7
@@ -221,11 +222,11 @@ class Model:
         """Give each level what the order now pays more, or less, than before."""
         place = "held" if its.available_on > self.matured_through else "open"
         totals = [0] * LEVELS
-        for line in its.lines:
-            pays = [0] * LEVELS
-            if its.plan is not None:
-                upline = tuple(1 if name else 0 for name in its.upline)
-                _, _, pays = price_line(its.plan, line.sku, line.category, line.money, upline)
+        lines = tuple(oracle.Line(line.sku, line.category, line.money) for line in its.lines)
+        whole = oracle.Order(lines, people=tuple(its.upline))
+        amounts = None if its.plan is None else oracle.price(its.plan, whole).amounts
+        for number, line in enumerate(its.lines):
+            pays = [0] * LEVELS if amounts is None else amounts[number]
             totals = [t + new - old for t, new, old in zip(totals, pays, line.paid, strict=True)]
             line.paid = pays
         for name, total in zip(its.upline, totals, strict=True):

@@ -19,7 +19,8 @@ from sqlalchemy.orm import Session
 from distrib.commission.engine import Result
 from distrib.commission.facts import as_computed
 from distrib.commission.goods import Goods, Left
-from distrib.commission.pricing import Known, nothing_known, price
+from distrib.commission.known import Known, nothing_known
+from distrib.commission.pricing import price
 from distrib.db import cursor
 from distrib.referrals.credit import LEVELS, read_uplines
 
@@ -73,6 +74,14 @@ class Book:
         entry = self.orders[order]
         return slice(entry.first_line, entry.first_line + entry.lines)
 
+    def known_after(self, lines: Ints, paid: Ints | None) -> Known:
+        """What the engine is told; see ``paid`` of :meth:`price`."""
+        if paid is None:
+            return self.known
+        most = np.zeros_like(self.known.room)
+        np.add.at(most, self.owner[lines], paid)
+        return replace(self.known, room=np.minimum(self.known.room, most))
+
     def price(
         self,
         session: Session,
@@ -90,15 +99,10 @@ class Book:
             have gone to another order, so nobody gets more of an order than before. None for an
             order that has paid nothing yet.
         """
-        known = self.known
-        if paid is not None:
-            most = np.zeros_like(known.room)
-            np.add.at(most, self.owner[lines], paid)
-            known = replace(known, room=np.minimum(known.room, most))
         return price(
             session,
             brand_id=brand_id,
-            known=known,
+            known=self.known_after(lines, paid),
             owner=self.owner[lines],
             goods=self.goods.take(lines),
             left=left,

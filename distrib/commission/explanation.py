@@ -19,11 +19,12 @@ from distrib.brands.tables import Brand
 from distrib.commission.book import Book, open_book
 from distrib.commission.engine import Result
 from distrib.commission.goods import Left
+from distrib.commission.known import microseconds
 from distrib.commission.pay_words import Cell, explain_level, why_nothing
 from distrib.commission.plan import Plan, Rule
-from distrib.commission.pricing import microseconds
 from distrib.commission.service import compiled_plan
 from distrib.commission.tables import Commission, PlanVersion
+from distrib.commission.trace import make_trace
 from distrib.commission.wording import Pair, Words, listed, phrase
 from distrib.errors import NotFound
 from distrib.money import format_amount, format_rate
@@ -280,9 +281,8 @@ def explain_commission(
     line = case.lines[line_no - 1]
     refund = None if source_id == row.order_id else session.get_one(Refund, (brand.id, source_id))
     state = _state_after(session, case, refund)
-    result = case.book.price(
-        session, brand.id, np.arange(len(case.lines)), state.left, paid=state.paid, trace=True
-    )
+    everything = np.arange(len(case.lines))
+    result = case.book.price(session, brand.id, everything, state.left, paid=state.paid, trace=True)
     i, column = line_no - 1, level - 1
     now_pays = int(result.amount[i, column])
     before = 0 if state.paid is None else int(state.paid[i, column])
@@ -336,6 +336,15 @@ def explain_commission(
             "stages": _stages(result, i, column),
             "told": _told(case, column),
             "paid_before": before,
+            "trace": case.plan
+            and case.version
+            and make_trace(
+                case.plan,
+                case.version.document,
+                case.book.known_after(everything, state.paid),
+                case.book.goods,
+                state.left,
+            ),
             "amount": row.amount,
             "currency": brand.currency,
             "verified": verified,

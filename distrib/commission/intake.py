@@ -23,9 +23,10 @@ from distrib.commission.earners import ENDLESS, rooms
 from distrib.commission.engine import Result, limit
 from distrib.commission.facts import Coming, Facts, find_facts
 from distrib.commission.goods import Goods, Left
+from distrib.commission.known import Known
 from distrib.commission.outcome import CLOCK_TOLERANCE, Outcome, Status, settle_repeats
 from distrib.commission.posting import Changes, Sources, write_commissions
-from distrib.commission.pricing import Known, price
+from distrib.commission.pricing import price
 from distrib.commission.recording import New, write_facts, write_lines, write_orders
 from distrib.commission.refunds import apply_waiting
 from distrib.commission.service import compiled_plan

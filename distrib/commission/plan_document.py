@@ -38,6 +38,7 @@ from distrib.commission.plan import (
 )
 from distrib.errors import InvalidInput, unstorable
 from distrib.money import MAX_AMOUNT, PPM, Rounding, format_rate, parse_amount, parse_rate
+from distrib.orders.document import wrong_channel
 
 MAX_RULES = 10_000
 MAX_FIXED = 1_000_000_000

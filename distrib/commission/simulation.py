@@ -25,9 +25,9 @@ from distrib.brands.tables import Brand
 from distrib.commission.earners import ENDLESS, Ledger, Sale, rooms, tell
 from distrib.commission.engine import Orders, Result, limit
 from distrib.commission.facts import as_computed
+from distrib.commission.known import Known, nothing_known, price_by
 from distrib.commission.plan import MAX_LEVELS, Plan, SelfPurchase, Unfilled
 from distrib.commission.plan_document import document_hash
-from distrib.commission.pricing import Known, nothing_known, price_by
 from distrib.commission.service import check_plan, compiled_plan, get_plan_version
 from distrib.commission.simulation_read import (
     Chunk,

@@ -20,7 +20,7 @@ from distrib.bulk_read import Ids, read_columns
 from distrib.commission.earners import Standing
 from distrib.commission.goods import Goods, Left
 from distrib.commission.plan import MAX_LEVELS, Base, Plan
-from distrib.commission.simulation_tree import Forest, Standings
+from distrib.commission.simulation_tree import Forest
 
 Ints = np.ndarray[Any, np.dtype[np.int64]]
 Bools = np.ndarray[Any, np.dtype[np.bool_]]
@@ -411,11 +411,16 @@ def read_forest(cur: psycopg.Cursor[Any], brand_id: int) -> Forest:
     return Forest(read["distributor"], read["since"], read["sponsor"])
 
 
-def read_all_standings(cur: psycopg.Cursor[Any], brand_id: int) -> Standings:
-    """Status and rank of everybody who ever had another than everybody has."""
+def read_all_standings(
+    cur: psycopg.Cursor[Any], brand_id: int
+) -> dict[int, list[tuple[datetime, Standing]]]:
+    """Status and rank, oldest first, of everybody who ever had another than everybody has."""
     cur.execute(
         "SELECT distributor_id, valid_from, status, rank FROM standing WHERE brand_id = %s"
         " ORDER BY distributor_id, valid_from",
         [brand_id],
     )
-    return Standings((row[0], row[1], Standing(row[2] == "active", row[3])) for row in cur)
+    found: dict[int, list[tuple[datetime, Standing]]] = {}
+    for who, since, status, rank in cur:
+        found.setdefault(who, []).append((since, Standing(status == "active", rank)))
+    return found

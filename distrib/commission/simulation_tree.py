@@ -5,14 +5,9 @@ Distributors are numbered by their id here, from 0; -1 is nobody.
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime
 from typing import Any
 
 import numpy as np
-
-from distrib.commission.earners import Standing
 
 Ints = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -79,28 +74,3 @@ class Forest:
         moved = np.flatnonzero(self._edges[who] > 1)
         edge[moved] = np.searchsorted(self._keys, key[moved], side="right") - 1
         return edge
-
-
-class Standings(Mapping[tuple[int, datetime], Standing]):
-    """Status and rank of every distributor at any instant."""
-
-    def __init__(self, rows: Iterable[tuple[int, datetime, Standing]]) -> None:
-        self._of: dict[int, tuple[list[datetime], list[Standing]]] = {}
-        for who, since, standing in rows:  # those of one in order of time
-            times, standings = self._of.setdefault(who, ([], []))
-            times.append(since)
-            standings.append(standing)
-
-    def __getitem__(self, key: tuple[int, datetime]) -> Standing:
-        who, at = key
-        times, standings = self._of[who]
-        place = bisect_right(times, at)
-        if not place:
-            raise KeyError(key)
-        return standings[place - 1]
-
-    def __iter__(self) -> Iterator[tuple[int, datetime]]:
-        return ((who, at) for who, (times, _) in self._of.items() for at in times)
-
-    def __len__(self) -> int:
-        return sum(len(times) for times, _ in self._of.values())

@@ -18,6 +18,7 @@ from distrib.commission.explanation import (
     explain_order,
 )
 from distrib.commission.tables import Commission
+from distrib.commission.trace import replay
 from distrib.db import Database
 from distrib.money import format_amount
 from distrib.orders.document import LineIn, OrderIn
@@ -73,6 +74,8 @@ def test_one_commission_in_words(db: Database, shop: Brand) -> None:
         "Level 1 gets 12.5% of 29.99 CNY: 3.74875, rounded half to even to 3.75 CNY.",
         "ann (Ann) gets 3.75 CNY; computed again just now, the engine gives the same.",
     ]
+    trace = told.data.pop("trace")
+    assert replay(json.loads(json.dumps(trace))).amount.tolist() == [[375, 0, 60]]
     assert told.data == {
         "order": {
             "id": ids.public("ord", order_id),

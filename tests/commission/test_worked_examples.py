@@ -130,7 +130,7 @@ AMOUNTS = [
     case("a pool of 40% by 50, 30, 20", rates("20%", "12%", "8%"), [100_00], [20_00, 12_00, 8_00]),
     # -- fixed amounts ----------------------------------------------------------------------------
     case("a unit", rates({"per_unit": "3.00"}), [Item(100_00, quantity=4)], [12_00]),
-    case("a unit of a free line", rates({"per_unit": "3.00"}), [Item(0, quantity=4)], [0]),
+    case("a free line", rates({"per_unit": "3.00"}), [Item(0, quantity=4), 100_00], [0], [3_00]),
     case(
         "an order, divided by base",
         rates({"per_order": "5.00"}),
