@@ -335,6 +335,12 @@ CORRUPTIONS = [
         " AND line_no = 1 AND level = 1",
         ("commission.engine", "commission.reversals"),
     ),
+    Corruption(
+        "a commission of the version in force",
+        f"UPDATE commission SET amount = amount + 1 WHERE {HERE} AND source_id = :p1"
+        " AND line_no = 1 AND level = 1",
+        ("commission.simulation", "commission.engine"),
+    ),
     # -- orders
     Corruption(
         "the price of an order line",

@@ -18,6 +18,7 @@ from distrib.api import (
     ranks,
     records,
     settlement,
+    simulations,
     system,
     tree,
 )
@@ -58,7 +59,19 @@ answer comes back with `Idempotent-Replayed: true`. The same key with another re
 Only successes are kept."""
 
 _BLUEPRINTS = (
-    *(brands, plans, drafts, distributors, ranks, tree, orders, records, accounts, settlement),
+    *(
+        brands,
+        plans,
+        drafts,
+        simulations,
+        distributors,
+        ranks,
+        tree,
+        orders,
+        records,
+        accounts,
+        settlement,
+    ),
     system,
 )
 

@@ -12,6 +12,7 @@ from distrib import clock, ids
 from distrib.api.paging import Listing, Page, Query, read_page
 from distrib.brands.tables import ApiKey, Brand, LegalAcknowledgement
 from distrib.commission.service import VersionState, number_in_force
+from distrib.commission.simulation_tables import Simulation
 from distrib.commission.tables import PlanDraft, PlanVersion
 from distrib.errors import NotFound
 from distrib.settlement.tables import Payout, SettlementBatch
@@ -106,6 +107,15 @@ def drafts(
     if state is not None:
         where.append(PlanDraft.state == state)
     return read_page(session, PlanDraft, _DRAFTS, where=where, cursor=cursor, limit=limit)
+
+
+_SIMULATIONS = Listing("simulations", {"number": int}, descending=True)
+
+
+def simulations(session: Session, *, brand_id: int, cursor: str | None, limit: int) -> Page:
+    """Simulations, newest first."""
+    where = [Simulation.brand_id == brand_id]
+    return read_page(session, Simulation, _SIMULATIONS, where=where, cursor=cursor, limit=limit)
 
 
 _ACKNOWLEDGEMENTS = Listing("acknowledgements", {"id": int}, descending=True)

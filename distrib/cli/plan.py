@@ -18,6 +18,7 @@ from distrib.cli.plan_parts import (
     tell_published,
     version_document,
 )
+from distrib.cli.simulate import compare, simulate, simulations
 from distrib.cli.times import Instant
 from distrib.commission.plan import MAX_LEVELS, Plan
 from distrib.commission.plan_diff import describe_changes
@@ -169,3 +170,5 @@ def show_changes(desk: Desk, told: list[str]) -> None:
 
 
 plan.add_command(draft)
+for command in (simulate, simulations, compare):
+    plan.add_command(command)

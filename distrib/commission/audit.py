@@ -17,6 +17,7 @@ from distrib.commission import facts_audit
 from distrib.commission.book import REFUND_LINES_OF, Book, open_book
 from distrib.commission.goods import Left
 from distrib.commission.plan_document import document_hash
+from distrib.commission.simulation_audit import simulation_gives_what_was_posted
 from distrib.commission.tables import PlanVersion
 from distrib.db import cursor
 from distrib.ledger.chart import TransferCode
@@ -370,4 +371,5 @@ CHECKS: list[Check] = [
     reversals_never_exceed,
     no_refund_waits_in_vain,
     *facts_audit.CHECKS,
+    simulation_gives_what_was_posted,
 ]

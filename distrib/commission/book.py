@@ -117,7 +117,7 @@ SELECT o.id, o.shop, o.external_id, o.plan_version_id, o.available_on, o.effecti
        o.distributor_id, o.channel,
        (SELECT count(*) FROM refund r WHERE r.brand_id = %(brand)s AND r.order_id = o.id),
        f.first, f.earner1, f.earner2, f.earner3, f.rank1, f.rank2, f.rank3,
-       f.volume1, f.volume2, f.volume3, f.room1, f.room2, f.room3
+       f.volume1, f.volume2, f.volume3, f.room1, f.room2, f.room3, f.marks
 FROM unnest(%(ids)s::bigint[]) i (id)
 CROSS JOIN LATERAL (
     SELECT * FROM orders x WHERE x.brand_id = %(brand)s AND x.id = i.id LIMIT 1) o
@@ -224,6 +224,7 @@ def _read_known(
     """What is known of orders: as it was kept with them, or else as the tree says."""
     asked = np.array([head[9] is not None for head in heads], bool)
     first, rank, volume, room = nothing_known(len(heads))
+    marks = np.zeros(len(heads), np.int64)
     upline = read_uplines(
         cur, brand_id=brand_id, distributors=[head[6] for head in heads], at=[h[5] for h in heads]
     )
@@ -232,6 +233,7 @@ def _read_known(
         first[n] = kept[9]
         upline[n], rank[n], volume[n] = kept[10:13], kept[13:16], kept[16:19]
         room[n] = as_computed(np.array(kept[19:22], np.int64))
+        marks[n] = kept[22]
     known = Known(
         plan=[head[3] for head in heads],
         at=[head[5] for head in heads],
@@ -241,6 +243,7 @@ def _read_known(
         rank=rank,
         volume=volume,
         room=room,
+        marks=marks,
     )
     return known, asked
 

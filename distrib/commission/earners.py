@@ -85,6 +85,8 @@ class Ledger:
 
     sales: Mapping[tuple[int, date], Sales]
     standings: Mapping[int, Sequence[tuple[datetime, Standing]]]
+    reached: dict[tuple[int, date], set[int]] = field(default_factory=lambda: defaultdict(set))
+    """Marks that a distributor has reached in a month (named by its first day)."""
     _volume: dict[tuple[int, date], int] = field(default_factory=lambda: defaultdict(int))
     _earned: dict[tuple[int, date], int] = field(default_factory=lambda: defaultdict(int))
     _earned_in_day: dict[tuple[int, date], int] = field(default_factory=lambda: defaultdict(int))
@@ -129,6 +131,11 @@ class Ledger:
             self._volume[sale.credited, sale.day.replace(day=1)] += sale.volume
             self._sold[sale.credited].add(sale.day)
 
+    def reach(self, sale: Sale, mark: int) -> None:
+        """Note a milestone."""
+        if sale.credited is not None:
+            self.reached[sale.credited, sale.day.replace(day=1)].add(mark)
+
     def earn(self, who: int, day: date, amount: int) -> None:
         """Count a commission."""
         self._earned_in_day[who, day] += amount
@@ -167,12 +174,36 @@ class Told:
     upline: Ints
     rank: Ints
     volume: Ints
+    marks: Ints
+    """Bit n: milestone n can still be reached. One an order."""
+    crossed: list[tuple[int, int]]
+    """(order, mark): marks that orders reach."""
+
+
+def _open_marks(plan: Plan, sale: Sale, first: int, ledger: Ledger) -> tuple[int, list[int]]:
+    """Which milestones who is credited can still reach in the month, and which this sale reaches.
+
+    Only the distributor whose sale it is: of nobody else does the order change the volume.
+    """
+    if not plan.milestones or sale.credited is None or sale.credited != first:
+        return 0, []
+    known = ledger.reached.get((first, sale.day.replace(day=1)), set())
+    before = ledger.volume(first, sale.day)
+    marks, crossed = 0, []
+    for number, each in enumerate(plan.milestones):
+        if each.volume not in known:
+            marks |= 1 << number
+            if before < each.volume <= before + sale.volume:
+                crossed.append(each.volume)
+    return marks, crossed
 
 
 def tell(sales: list[Sale], ledger: Ledger) -> Told:
     """Who earns, with which rank, and what each had sold, order by order."""
     shape = (len(sales), MAX_LEVELS)
     upline, rank, volume = (np.zeros(shape, np.int64) for _ in range(3))
+    marks = np.zeros(len(sales), np.int64)
+    crossed: list[tuple[int, int]] = []
     ladders: dict[int, dict[str, int]] = {}
     for n, sale in enumerate(sales):
         plan = sale.plan
@@ -187,8 +218,12 @@ def tell(sales: list[Sale], ledger: Ledger) -> Told:
                     upline[n, level] = who
                     rank[n, level] = ladder.get(ledger.standing(who, sale.at).rank or "", 0)
                     volume[n, level] = ledger.volume(who, sale.day) if plan.uses_volume else 0
+            marks[n], mine = _open_marks(plan, sale, int(upline[n, 0]), ledger)
+            for mark in mine:
+                ledger.reach(sale, mark)
+                crossed.append((n, mark))
         ledger.sell(sale)
-    return Told(upline, rank, volume)
+    return Told(upline, rank, volume, marks, crossed)
 
 
 def rooms(sales: list[Sale], upline: Ints, wanted: Ints, ledger: Ledger) -> Ints:

@@ -6,8 +6,9 @@ the same path. All numbers are 64-bit integers; a base times a rate fits (see
 :data:`distrib.money.MAX_AMOUNT`), so every product and every rounding is exact.
 
 What a level is paid comes about in stages, always in this order: the rule's rate or amount (rounded
-at its step), bonuses, the cap of the line, the cap of the order, the earner's room for the day and
-the month. With ``trace`` the result keeps what each stage made of it.
+at its step), the first-order bonus, the cap of the line, the cap of the order, milestones (they are
+for the month, so an order's caps do not hold them), the earner's room for the day and the month.
+With ``trace`` the result keeps what each stage made of it.
 """
 
 from __future__ import annotations
@@ -56,6 +57,7 @@ class Orders:
     :param first: whether it is its customer's first.
     :param volume: what the earner had sold in the month before it. Shape (orders, 3).
     :param room: what the earner may still get; default without end. Shape (orders, 3).
+    :param marks: bit n is set where milestone n (from 0) can still be reached; default all.
     """
 
     upline: Ints
@@ -65,6 +67,7 @@ class Orders:
     rank: Ints | None = None
     volume: Ints | None = None
     room: Ints | None = None
+    marks: Ints | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +206,8 @@ class _Case:
         stage("bonus")
         self._cap()
         stage("cap")
+        self._pay_milestones()
+        stage("milestone")
         result = Result(self.rule, self.basis, self.rate, self.amount, stages)
         if self.orders.room is not None:
             result = limit(result, self.lines.order, self.orders.room)
@@ -278,14 +283,14 @@ class _Case:
         if plan.per_order[:, :, level].any():
             amount = plan.per_order[self.campaign, rule, level]
             mine = np.flatnonzero(earns & (amount > 0))
-            found[mine] += self._once(amount[mine], rule[mine], mine)
+            found[mine] += self._once(amount[mine], rule[mine], mine, lines.base)
         return found
 
-    def _once(self, amount: Ints, rule: Ints, lines: Ints) -> Ints:
-        """An amount an order and rule, spread over the lines that fell under it by their base."""
+    def _once(self, amount: Ints, rule: Ints, lines: Ints, weight: Ints) -> Ints:
+        """An amount an order and rule, spread over the lines that fell under it by weight."""
         key = self.lines.order[lines] * (len(self.plan.rules) + 1) + rule
         _, at, group = np.unique(key, return_index=True, return_inverse=True)
-        return spread(amount[at], group.reshape(-1), self.lines.base[lines])
+        return spread(amount[at], group.reshape(-1), weight[lines])
 
     def _tiers(self, rule: Ints, level: int, basis: Ints) -> Ints:
         """Marginal tiers: each part of what an order brings under a rule at the rate of the volume
@@ -324,15 +329,27 @@ class _Case:
             for bonus in plan.first_order:
                 for level, pay in enumerate(bonus.pays):
                     self._add(self._bonus(pay, mine), mine, level)
-        for milestone in plan.milestones:
-            before = np.zeros(self.count, np.int64)
-            if orders.volume is not None:
-                before = orders.volume[:, 0]
-            net = self.lines.base if self.lines.net is None else self.lines.net
-            after = before + sums(net, self.lines.order, self.count)
-            reached = (before < milestone.volume) & (milestone.volume <= after)
-            mine = np.flatnonzero(reached[self.lines.order] & (self.lines.base > 0))
-            self._add(self._bonus(Pay(Kind.PER_ORDER, milestone.amount), mine), mine, 0)
+
+    def _pay_milestones(self) -> None:
+        """An amount for level 1 where the order brings its month's volume to a mark."""
+        if not self.plan.milestones:
+            return
+        orders, lines = self.orders, self.lines
+        before = np.zeros(self.count, np.int64)
+        if orders.volume is not None:
+            before = orders.volume[:, 0]
+        net = lines.base if lines.net is None else lines.net
+        sold = sums(net, lines.order, self.count)
+        # by base; by what was sold where nothing of it earns
+        base = sums(lines.base, lines.order, self.count)
+        weight = np.where((base > 0)[lines.order], lines.base, net)
+        for number, milestone in enumerate(self.plan.milestones):
+            reached = (before < milestone.volume) & (milestone.volume <= before + sold)
+            if orders.marks is not None:
+                reached &= (orders.marks >> number) & 1 == 1
+            mine = np.flatnonzero(reached[lines.order] & (weight > 0))
+            amount = np.full(len(mine), milestone.amount, np.int64)
+            self._add(self._once(amount, np.zeros_like(mine), mine, weight), mine, 0)
 
     def _bonus(self, pay: Pay, mine: Ints) -> Ints:
         base = self.lines.base[mine]
@@ -343,9 +360,8 @@ class _Case:
                 quantity = 1 if self.lines.quantity is None else self.lines.quantity[mine]
                 return np.full(len(mine), pay.value, np.int64) * quantity
             case _:
-                return self._once(
-                    np.full(len(mine), pay.value, np.int64), np.zeros_like(mine), mine
-                )
+                amount = np.full(len(mine), pay.value, np.int64)
+                return self._once(amount, np.zeros_like(mine), mine, self.lines.base)
 
     def _add(self, bonus: Ints, mine: Ints, level: int) -> None:
         column = self.amount[:, level]

@@ -17,6 +17,7 @@ from distrib.commission.plan import MAX_LEVELS, Plan, Unfilled
 from distrib.commission.standings import (
     lock_distributors,
     read_chains,
+    read_reached,
     read_sales,
     read_standings,
 )
@@ -87,7 +88,8 @@ def find_facts(cur: psycopg.Cursor[Any], *, brand: Brand, coming: Sequence[Comin
 
 def _plain(sales: list[Sale]) -> Told:
     upline = np.array([sale.chain for sale in sales], np.int64).reshape(len(sales), MAX_LEVELS)
-    return Told(upline, np.zeros_like(upline), np.zeros_like(upline))
+    nothing = np.zeros_like(upline)
+    return Told(upline, nothing, nothing, np.zeros(len(sales), np.int64), [])
 
 
 def _with_chains(cur: psycopg.Cursor[Any], brand: Brand, sales: list[Sale]) -> list[Sale]:
@@ -125,7 +127,11 @@ def _open_ledger(cur: psycopg.Cursor[Any], brand: Brand, sales: list[Sale]) -> L
     known = Ledger({}, standings)
     pairs = {(who, sale.day) for sale in sales for who in concerned(sale, known)}
     lock_distributors(cur, brand_id=brand.id, ids={who for who, _ in pairs})
-    return Ledger(read_sales(cur, brand_id=brand.id, wanted=pairs), standings)
+    ledger = Ledger(read_sales(cur, brand_id=brand.id, wanted=pairs), standings)
+    if any(plan.milestones for plan in plans):
+        months = {(who, day.replace(day=1)) for who, day in pairs}
+        ledger.reached.update(read_reached(cur, brand_id=brand.id, wanted=months))
+    return ledger
 
 
 def as_recorded(room: Ints) -> Ints:

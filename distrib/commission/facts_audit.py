@@ -189,10 +189,65 @@ def caps_hold(session: Session, brand_id: int) -> Iterator[Finding]:
         )
 
 
+def milestones_are_reached_once(session: Session, brand_id: int) -> Iterator[Finding]:
+    """A month's mark is noted for the order that reached it, which could: one order at most."""
+    yield from find_rows(
+        session,
+        "commission.milestones",
+        "distributor {distributor_id}, {month}, mark {mark}: order {order_id} did not reach it",
+        """
+        SELECT m.distributor_id, m.month, m.mark, m.order_id
+        FROM milestone_reached m
+        LEFT JOIN orders o ON o.brand_id = m.brand_id AND o.id = m.order_id
+        LEFT JOIN order_facts f ON f.brand_id = m.brand_id AND f.order_id = m.order_id
+        LEFT JOIN brand b ON b.id = m.brand_id
+        WHERE m.brand_id = :brand_id AND (
+            o.distributor_id IS DISTINCT FROM m.distributor_id
+            OR f.earner1 IS DISTINCT FROM m.distributor_id OR f.marks = 0 OR f.volume1 >= m.mark
+            OR date_trunc('month', o.effective_at AT TIME ZONE b.time_zone)::date <> m.month)
+        """,
+        {"brand_id": brand_id},
+    )
+    marks = [
+        (number, n, each.volume)
+        for number, plan in _plans(session, brand_id).items()
+        for n, each in enumerate(plan.milestones)
+    ]
+    yield from find_rows(
+        session,
+        "commission.milestones",
+        "order {order_id} reached the mark {mark}, and it is not noted for it",
+        """
+        SELECT f.order_id, v.mark
+        FROM unnest(CAST(:versions AS bigint[]), CAST(:numbers AS int[]), CAST(:marks AS bigint[]))
+             v (version, n, mark)
+        JOIN orders o ON o.brand_id = :brand_id AND o.plan_version_id = v.version
+        JOIN order_facts f ON f.brand_id = o.brand_id AND f.order_id = o.id
+             AND (f.marks >> v.n) & 1 = 1 AND f.volume1 < v.mark
+        CROSS JOIN LATERAL (
+            SELECT (SELECT sum(l.quantity * l.unit_price - l.discount) FROM order_line l
+                    WHERE l.brand_id = o.brand_id AND l.order_id = o.id)
+                 - coalesce((SELECT sum(x.amount) FROM refund r JOIN refund_line x
+                             ON x.brand_id = r.brand_id AND x.refund_id = r.id
+                             WHERE r.brand_id = o.brand_id AND r.order_id = o.id), 0) AS net) s
+        LEFT JOIN milestone_reached m ON m.brand_id = o.brand_id AND m.order_id = o.id
+             AND m.mark = v.mark
+        WHERE f.volume1 + s.net >= v.mark AND m.order_id IS NULL
+        """,
+        {
+            "brand_id": brand_id,
+            "versions": [each[0] for each in marks],
+            "numbers": [each[1] for each in marks],
+            "marks": [each[2] for each in marks],
+        },
+    )
+
+
 CHECKS: list[Check] = [
     sales_are_counted,
     customers_are_known,
     facts_are_kept,
     earners_stood_there,
     caps_hold,
+    milestones_are_reached_once,
 ]

@@ -27,7 +27,13 @@ from distrib.commission.known import Known
 from distrib.commission.outcome import CLOCK_TOLERANCE, Outcome, Status, settle_repeats
 from distrib.commission.posting import Changes, Sources, write_commissions
 from distrib.commission.pricing import price
-from distrib.commission.recording import New, write_facts, write_lines, write_orders
+from distrib.commission.recording import (
+    New,
+    write_facts,
+    write_lines,
+    write_milestones,
+    write_orders,
+)
 from distrib.commission.refunds import apply_waiting
 from distrib.commission.service import compiled_plan
 from distrib.commission.spreading import sums_of_levels
@@ -222,6 +228,7 @@ def _record(session: Session, brand: Brand, new: list[New], now: datetime) -> No
         rank=facts.told.rank,
         volume=facts.told.volume,
         room=room,
+        marks=facts.told.marks,
     )
     result = price(
         session,
@@ -314,6 +321,7 @@ def _write(
             line_no=priced.line_no,
             goods=priced.goods,
         )
+        write_milestones(out, brand=brand, order_ids=order_ids, facts=facts)
         if facts.asked.any():
             write_facts(out, brand=brand, order_ids=order_ids, facts=facts, room=priced.room)
         write_commissions(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -35,6 +35,7 @@ class Known:
     rank: Ints
     volume: Ints
     room: Ints
+    marks: Ints | None = field(default=None, kw_only=True)
 
     def orders(self, plan: Plan) -> Orders:
         """What the engine needs of it for this plan."""
@@ -47,6 +48,7 @@ class Known:
             rank=self.rank,
             volume=self.volume,
             room=self.room if plan.uses_room else None,
+            marks=self.marks,
         )
 
 

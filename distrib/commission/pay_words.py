@@ -64,14 +64,17 @@ def explain_level(cell: Cell, words: Words) -> None:
         return
     case, column = cell.case, cell.column
     _tell_pay(cell, cell.rule, words)
-    filled, bonus, cap, room = (cell.stage(name) for name in ("filled", "bonus", "cap", "room"))
+    stages = ("filled", "bonus", "cap", "milestone", "room")
+    filled, bonus, cap, milestone, room = (cell.stage(name) for name in stages)
     if not case.upline[column] or filled != cell.stage("rule"):
         words.say("unfilled", level=column + 1)
     if bonus != filled:
         words.say("bonus", amount=case.money(bonus - filled))
     if cap != bonus:
         words.say("cap", before=case.money(bonus), after=case.money(cap))
-    if room != cap:
+    if milestone != cap:
+        words.say("milestone", amount=case.money(milestone - cap))
+    if room != milestone:
         words.say(
             "room",
             who=case.person(case.upline[column]),

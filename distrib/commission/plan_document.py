@@ -9,13 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from datetime import UTC, datetime
-from enum import StrEnum
 from fractions import Fraction
 from itertools import accumulate, pairwise
 from math import ceil, prod
 from operator import mul
-from typing import Any, TypeVar
+from typing import Any
 
 from distrib.commission.matching import Match, first_tie
 from distrib.commission.plan import (
@@ -36,123 +34,32 @@ from distrib.commission.plan import (
     Unfilled,
     UplineBase,
 )
-from distrib.errors import InvalidInput, unstorable
-from distrib.money import MAX_AMOUNT, PPM, Rounding, format_rate, parse_amount, parse_rate
+from distrib.commission.plan_values import (
+    Document,
+    E,
+    PlanInvalid,
+    fail,
+    read_amount,
+    read_choice,
+    read_count,
+    read_list,
+    read_object,
+    read_rate,
+    read_strings,
+    read_text,
+    read_window,
+)
+from distrib.money import PPM, Rounding, format_rate
 from distrib.orders.document import wrong_channel
+
+__all__ = ["MAX_FIXED", "MAX_RULES", "PlanInvalid", "document_hash", "read_plan"]
 
 MAX_RULES = 10_000
 MAX_FIXED = 1_000_000_000
 """Largest fixed amount in minor units. Its product with any quantity fits 64 bits."""
 _MOST_CAMPAIGNS = 100
+_MOST_MILESTONES = 60
 _MULTIPLIER = re.compile(r"[0-9]{1,9}(\.[0-9]{1,6})?")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-class PlanInvalid(InvalidInput):
-    """A plan document says something that cannot be."""
-
-    title = "The plan document is not valid"
-
-
-E = TypeVar("E", bound=StrEnum)
-Document = dict[str, Any]
-
-
-def _fail(reason: str, field: str) -> PlanInvalid:
-    return PlanInvalid(reason, field=field)
-
-
-def _object(value: Any, at: str, *allowed: str) -> Document:
-    if not isinstance(value, dict):
-        raise _fail("must be an object", at)
-    unknown = sorted(set(value) - set(allowed), key=str)
-    if unknown:
-        names = ", ".join(sorted(allowed))
-        place = f"{at}.{unknown[0]}" if at != "document" else str(unknown[0])
-        raise _fail(f"unknown key {unknown[0]!r}; known are {names}", place)
-    return value
-
-
-def _text(value: Any, field: str) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise _fail("must be a text that is not empty", field)
-    if (reason := unstorable(value)) is not None:
-        raise _fail(reason, field)
-    return value
-
-
-def _strings(value: Any, field: str) -> tuple[str, ...]:
-    if not isinstance(value, list) or not value:
-        raise _fail("must be a list of at least one text", field)
-    for i, item in enumerate(value):
-        _text(item, f"{field}[{i}]")
-    if len(set(value)) != len(value):
-        raise _fail("names something twice", field)
-    return tuple(value)
-
-
-def _list(value: Any, field: str, most: int, what: str) -> list[Any]:
-    if not isinstance(value, list) or not 1 <= len(value) <= most:
-        raise _fail(f"must be a list of 1 to {most} {what}", field)
-    return value
-
-
-def _choice(kind: type[E], value: Any, field: str) -> E:
-    try:
-        return kind(value)
-    except ValueError:
-        raise _fail(f"must be one of {', '.join(kind)}", field) from None
-
-
-def _rate(value: Any, field: str) -> int:
-    try:
-        return parse_rate(value if isinstance(value, str) else repr(value))
-    except ValueError as error:
-        raise _fail(str(error), field) from None
-
-
-def _amount(value: Any, field: str, currency: str, *, most: int = MAX_AMOUNT) -> int:
-    try:
-        amount = parse_amount(value if isinstance(value, str) else repr(value), currency)
-    except ValueError as error:
-        raise _fail(f'{error}; write an amount such as "3.00"', field) from None
-    if amount < 0:
-        raise _fail("must not be negative", field)
-    if amount > most:
-        raise _fail(f"is more than {most} minor units", field)
-    return amount
-
-
-def _count(value: Any, field: str, most: int) -> int:
-    if type(value) is not int or not 1 <= value <= most:
-        raise _fail(f"must be a whole number from 1 to {most}", field)
-    return value
-
-
-def _instant(value: Any, field: str) -> int:
-    """Microseconds since 1970."""
-    try:
-        found = datetime.fromisoformat(_text(value, field))
-    except ValueError:
-        raise _fail(
-            f"{value!r} is no instant; write one such as 2026-11-11T00:00:00+08:00", field
-        ) from None
-    if found.tzinfo is None:
-        raise _fail("needs a time zone, such as 2026-11-11T00:00:00+08:00", field)
-    if not 1970 <= found.year <= 2200:
-        raise _fail("must lie between 1970 and 2200", field)
-    since = found - _EPOCH
-    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
-
-
-def _window(document: Document, at: str) -> tuple[int, int]:
-    for name in ("from", "to"):
-        if name not in document:
-            raise _fail("a window of time has a from and a to", f"{at}.{name}")
-    begins, ends = _instant(document["from"], f"{at}.from"), _instant(document["to"], f"{at}.to")
-    if begins >= ends:
-        raise _fail("must lie after from", f"{at}.to")
-    return begins, ends
 
 
 def _together(shares: list[int], base: UplineBase) -> Fraction:
@@ -184,42 +91,42 @@ class _Reader:
         if "ranks" not in self.document:
             return ()
         ranks = []
-        for i, given in enumerate(_list(self.document["ranks"], "ranks", 100, "ranks")):
+        for i, given in enumerate(read_list(self.document["ranks"], "ranks", 100, "ranks")):
             at = f"ranks[{i}]"
             if isinstance(given, str):
-                ranks.append(Rank(_text(given, at)))
+                ranks.append(Rank(read_text(given, at)))
                 continue
-            entry = _object(given, at, "name", "month_volume")
+            entry = read_object(given, at, "name", "month_volume")
             volume = entry.get("month_volume")
             ranks.append(
                 Rank(
-                    _text(entry.get("name"), f"{at}.name"),
+                    read_text(entry.get("name"), f"{at}.name"),
                     None
                     if volume is None
-                    else _amount(volume, f"{at}.month_volume", self.currency),
+                    else read_amount(volume, f"{at}.month_volume", self.currency),
                 )
             )
         if len({rank.name for rank in ranks}) != len(ranks):
-            raise _fail("names something twice", "ranks")
+            raise fail("names something twice", "ranks")
         volumes = [rank.volume for rank in ranks if rank.volume is not None]
         if sorted(set(volumes)) != volumes:
-            raise _fail("volumes must rise from rank to rank, lowest rank first", "ranks")
+            raise fail("volumes must rise from rank to rank, lowest rank first", "ranks")
         return tuple(ranks)
 
     def choice(self, kind: type[E], name: str, default: E) -> E:
         """A named setting."""
-        return _choice(kind, self.document.get(name, default), name)
+        return read_choice(kind, self.document.get(name, default), name)
 
     # -- rules -------------------------------------------------------------------------------------
 
     def rules(self) -> tuple[Rule, ...]:
         """All rules, no two of which can tie."""
-        given = _list(self.document.get("rules"), "rules", MAX_RULES, "rules")
+        given = read_list(self.document.get("rules"), "rules", MAX_RULES, "rules")
         rules = tuple(self._rule(rule, no) for no, rule in enumerate(given, 1))
         tie = first_tie([rule.match for rule in rules])
         if tie is not None:
             one, other = tie
-            raise _fail(
+            raise fail(
                 f"rule {one} matches by the same ({rules[one - 1].specificity}); a line could fall"
                 f" under either",
                 f"rules[{other - 1}].match",
@@ -228,11 +135,11 @@ class _Reader:
 
     def _rule(self, given: Any, no: int) -> Rule:
         at = f"rules[{no - 1}]"
-        document = _object(given, at, "name", "match", "rates", "difference")
-        name = _text(document.get("name", f"rule {no}"), f"{at}.name")
+        document = read_object(given, at, "name", "match", "rates", "difference")
+        name = read_text(document.get("name", f"rule {no}"), f"{at}.name")
         match = self._match(document.get("match", {}), f"{at}.match")
         if ("rates" in document) == ("difference" in document):
-            raise _fail("a rule has either rates or a difference of ranks", f"{at}.rates")
+            raise fail("a rule has either rates or a difference of ranks", f"{at}.rates")
         if "difference" in document:
             shares = self._difference(document["difference"], f"{at}.difference")
             return Rule(no, name, match, difference=shares)
@@ -240,21 +147,21 @@ class _Reader:
 
     def _match(self, given: Any, at: str) -> Match:
         known = ("distributor", "sku", "category", "rank", "channel", "first_order", "from", "to")
-        document = _object(given, at, *known)
+        document = read_object(given, at, *known)
 
         def strings(name: str) -> tuple[str, ...]:
-            return _strings(document[name], f"{at}.{name}") if name in document else ()
+            return read_strings(document[name], f"{at}.{name}") if name in document else ()
 
         ranks = strings("rank")
         for i, rank in enumerate(ranks):
             if rank not in self.names:
-                raise _fail(f"{rank!r} is none of the plan's ranks", f"{at}.rank[{i}]")
+                raise fail(f"{rank!r} is none of the plan's ranks", f"{at}.rank[{i}]")
         channels = strings("channel")
         for i, channel in enumerate(channels):
             if (reason := wrong_channel(channel)) is not None:
-                raise _fail(reason, f"{at}.channel[{i}]")
+                raise fail(reason, f"{at}.channel[{i}]")
         if document.get("first_order", True) is not True:
-            raise _fail("must be true, or left out", f"{at}.first_order")
+            raise fail("must be true, or left out", f"{at}.first_order")
         return Match(
             distributors=strings("distributor"),
             skus=strings("sku"),
@@ -262,57 +169,57 @@ class _Reader:
             ranks=ranks,
             channels=channels,
             first_order="first_order" in document,
-            window=_window(document, at) if {"from", "to"} & document.keys() else None,
+            window=read_window(document, at) if {"from", "to"} & document.keys() else None,
         )
 
     def pays(self, given: Any, at: str, base: UplineBase) -> tuple[Pay, ...]:
         """What each level gets, level 1 first; ``base`` is what levels 2 and 3 are paid of."""
-        entries = _list(given, at, self.levels, "rates, one a level")
+        entries = read_list(given, at, self.levels, "rates, one a level")
         pays = tuple(self._pay(entry, f"{at}[{i}]") for i, entry in enumerate(entries))
         if _together([pay.most for pay in pays], base) > 1:
-            raise _fail("the levels together pay more than 100%", at)
+            raise fail("the levels together pay more than 100%", at)
         return pays
 
     def _pay(self, given: Any, at: str) -> Pay:
         if not isinstance(given, dict):
-            return Pay(Kind.PERCENT, _rate(given, at))
-        document = _object(given, at, "per_unit", "per_order", "tiers")
+            return Pay(Kind.PERCENT, read_rate(given, at))
+        document = read_object(given, at, "per_unit", "per_order", "tiers")
         if len(document) != 1:
-            raise _fail("says one of per_unit, per_order and tiers", at)
+            raise fail("says one of per_unit, per_order and tiers", at)
         ((name, value),) = document.items()
         place = f"{at}.{name}"
         if name == "tiers":
             return Pay(Kind.TIERS, tiers=self._tiers(value, place))
         kind = Kind.PER_UNIT if name == "per_unit" else Kind.PER_ORDER
-        return Pay(kind, _amount(value, place, self.currency, most=MAX_FIXED))
+        return Pay(kind, read_amount(value, place, self.currency, most=MAX_FIXED))
 
     def _tiers(self, given: Any, at: str) -> tuple[tuple[int, int], ...]:
         if self.document.get("base", Base.NET) != Base.NET or "includes" in self.document:
-            raise _fail("tiers go by volume, which is net: the plan's base must be net", at)
+            raise fail("tiers go by volume, which is net: the plan's base must be net", at)
         tiers = []
-        for i, entry in enumerate(_list(given, at, 100, "tiers")):
-            tier = _object(entry, f"{at}[{i}]", "above", "rate")
+        for i, entry in enumerate(read_list(given, at, 100, "tiers")):
+            tier = read_object(entry, f"{at}[{i}]", "above", "rate")
             above = tier.get("above", "0" if i == 0 else None)
             if above is None:
-                raise _fail("only the first tier may leave it out", f"{at}[{i}].above")
+                raise fail("only the first tier may leave it out", f"{at}[{i}].above")
             tiers.append(
                 (
-                    _amount(above, f"{at}[{i}].above", self.currency),
-                    _rate(tier.get("rate"), f"{at}[{i}].rate"),
+                    read_amount(above, f"{at}[{i}].above", self.currency),
+                    read_rate(tier.get("rate"), f"{at}[{i}].rate"),
                 )
             )
         starts = [start for start, _ in tiers]
         if starts[0] != 0 or sorted(set(starts)) != starts:
-            raise _fail("tiers begin at 0 and rise", at)
+            raise fail("tiers begin at 0 and rise", at)
         return tuple(tiers)
 
     def _difference(self, given: Any, at: str) -> tuple[int, ...]:
-        document = _object(given, at, *self.names)
+        document = read_object(given, at, *self.names)
         if not document:
-            raise _fail("must name at least one of the plan's ranks", at)
-        rates = [_rate(document.get(name, "0%"), f"{at}.{name}") for name in self.names]
+            raise fail("must name at least one of the plan's ranks", at)
+        rates = [read_rate(document.get(name, "0%"), f"{at}.{name}") for name in self.names]
         if sorted(rates) != rates:
-            raise _fail("a higher rank must not get less than a lower one", at)
+            raise fail("a higher rank must not get less than a lower one", at)
         return (0, *rates)
 
     # -- what is paid beside the rules -------------------------------------------------------------
@@ -322,46 +229,48 @@ class _Reader:
         found: dict[str, list[Any]] = {"campaigns": [], "first_order": [], "milestones": []}
         if "bonuses" not in self.document:
             return found
-        for i, given in enumerate(_list(self.document["bonuses"], "bonuses", 200, "bonuses")):
+        for i, given in enumerate(read_list(self.document["bonuses"], "bonuses", 200, "bonuses")):
             at = f"bonuses[{i}]"
             kind = given.get("kind") if isinstance(given, dict) else None
             if kind == "campaign":
                 found["campaigns"].append(self._campaign(given, at))
             elif kind == "first_order":
-                document = _object(given, at, "kind", "name", "rates")
+                document = read_object(given, at, "kind", "name", "rates")
                 pays = self.pays(document.get("rates"), f"{at}.rates", UplineBase.SALE)
                 if any(pay.kind is Kind.TIERS for pay in pays):
-                    raise _fail("a bonus has no tiers", f"{at}.rates")
-                name = _text(document.get("name", "first order"), f"{at}.name")
+                    raise fail("a bonus has no tiers", f"{at}.rates")
+                name = read_text(document.get("name", "first order"), f"{at}.name")
                 found["first_order"].append(FirstOrderBonus(name, pays))
             elif kind == "milestone":
                 found["milestones"].append(self._milestone(given, at))
             else:
-                raise _fail("must be one of campaign, first_order, milestone", f"{at}.kind")
+                raise fail("must be one of campaign, first_order, milestone", f"{at}.kind")
+        if len(found["milestones"]) > _MOST_MILESTONES:
+            raise fail(f"has more than {_MOST_MILESTONES} milestones", "bonuses")
         return found
 
     def _campaign(self, given: Any, at: str) -> Campaign:
-        document = _object(given, at, "kind", "name", "from", "to", "multiplier")
-        name = _text(document.get("name", "campaign"), f"{at}.name")
-        begins, ends = _window(document, at)
-        text = _text(document.get("multiplier"), f"{at}.multiplier")
+        document = read_object(given, at, "kind", "name", "from", "to", "multiplier")
+        name = read_text(document.get("name", "campaign"), f"{at}.name")
+        begins, ends = read_window(document, at)
+        text = read_text(document.get("multiplier"), f"{at}.multiplier")
         if not _MULTIPLIER.fullmatch(text):
-            raise _fail('must be a number such as "1.5"', f"{at}.multiplier")
+            raise fail('must be a number such as "1.5"', f"{at}.multiplier")
         whole, _, fraction = text.partition(".")
         multiplier = int(whole) * PPM + int(fraction.ljust(6, "0"))
         if not 0 < multiplier <= 10 * PPM:
-            raise _fail("must be above 0 and at most 10", f"{at}.multiplier")
+            raise fail("must be above 0 and at most 10", f"{at}.multiplier")
         return Campaign(name, begins, ends, multiplier)
 
     def _milestone(self, given: Any, at: str) -> Milestone:
-        document = _object(given, at, "kind", "name", "month_volume", "amount")
-        volume = _amount(document.get("month_volume"), f"{at}.month_volume", self.currency)
+        document = read_object(given, at, "kind", "name", "month_volume", "amount")
+        volume = read_amount(document.get("month_volume"), f"{at}.month_volume", self.currency)
         if not volume:
-            raise _fail("must be above 0", f"{at}.month_volume")
+            raise fail("must be above 0", f"{at}.month_volume")
         return Milestone(
-            _text(document.get("name", "milestone"), f"{at}.name"),
+            read_text(document.get("name", "milestone"), f"{at}.name"),
             volume,
-            _amount(document.get("amount"), f"{at}.amount", self.currency, most=MAX_FIXED),
+            read_amount(document.get("amount"), f"{at}.amount", self.currency, most=MAX_FIXED),
         )
 
     def check_campaigns(self, campaigns: list[Campaign], rules: tuple[Rule, ...]) -> None:
@@ -369,9 +278,9 @@ class _Reader:
         inorder = sorted(campaigns, key=lambda each: each.begins)
         for one, other in pairwise(inorder):
             if other.begins < one.ends:
-                raise _fail(f"{one.name!r} and {other.name!r} overlap in time", "bonuses")
+                raise fail(f"{one.name!r} and {other.name!r} overlap in time", "bonuses")
         if len(campaigns) > _MOST_CAMPAIGNS:
-            raise _fail(f"has more than {_MOST_CAMPAIGNS} campaigns", "bonuses")
+            raise fail(f"has more than {_MOST_CAMPAIGNS} campaigns", "bonuses")
         for campaign in campaigns:
             for rule in rules:
                 self._check_multiplied(campaign, rule)
@@ -381,19 +290,19 @@ class _Reader:
         values = [pay.value for pay in rule.pays]
         values += [rate for pay in rule.pays for _, rate in pay.tiers] + list(rule.difference)
         if any(value * factor % PPM for value in values):
-            raise _fail(
+            raise fail(
                 f"times {campaign.name!r} gives a rate or amount that is not exact", f"{at}.rates"
             )
         fixed = [pay.value for pay in rule.pays if pay.kind in (Kind.PER_UNIT, Kind.PER_ORDER)]
         if any(value * factor // PPM > MAX_FIXED for value in fixed):
-            raise _fail(
+            raise fail(
                 f"times {campaign.name!r} is more than {MAX_FIXED} minor units", f"{at}.rates"
             )
         shares = [pay.most * factor // PPM for pay in rule.pays]
         shares = shares or [max(rule.difference) * factor // PPM]
         share = max(_together(shares, self.upline_base), Fraction(max(shares), PPM))
         if share > 1:
-            raise _fail(
+            raise fail(
                 f"times {campaign.name!r} pays {format_rate(ceil(share * PPM))}, more than 100%",
                 f"{at}.rates",
             )
@@ -402,43 +311,43 @@ class _Reader:
         """What a distributor must be to earn."""
         if "eligibility" not in self.document:
             return Eligibility()
-        document = _object(
+        document = read_object(
             self.document["eligibility"],
             "eligibility",
             *("active", "sold_within_days", "month_volume"),
         )
         if not isinstance(document.get("active", False), bool):
-            raise _fail("must be true or false", "eligibility.active")
+            raise fail("must be true or false", "eligibility.active")
         days, volume = document.get("sold_within_days"), document.get("month_volume")
         return Eligibility(
             active=document.get("active", False),
             sold_within_days=None
             if days is None
-            else _count(days, "eligibility.sold_within_days", 366),
+            else read_count(days, "eligibility.sold_within_days", 366),
             month_volume=None
             if volume is None
-            else _amount(volume, "eligibility.month_volume", self.currency),
+            else read_amount(volume, "eligibility.month_volume", self.currency),
         )
 
     def caps(self, base: Base, *, needs_one: bool) -> Caps:
         """The most that is paid; where fixed amounts or bonuses could pay more than the order
         brings, at most all of its base."""
         names = ("order", "order_base", "line", "distributor_day", "distributor_month")
-        document = _object(self.document.get("caps", {}), "caps", *names)
+        document = read_object(self.document.get("caps", {}), "caps", *names)
 
         def amount(name: str) -> int | None:
             if name not in document:
                 return None
-            return _amount(document[name], f"caps.{name}", self.currency)
+            return read_amount(document[name], f"caps.{name}", self.currency)
 
-        share = _rate(document["order"], "caps.order") if "order" in document else None
+        share = read_rate(document["order"], "caps.order") if "order" in document else None
         if share is None and needs_one:
             share = PPM
         if "order_base" in document and "order" not in document:
-            raise _fail("says of what, but caps.order does not say how much", "caps.order_base")
+            raise fail("says of what, but caps.order does not say how much", "caps.order_base")
         return Caps(
             order=share,
-            order_base=_choice(Base, document.get("order_base", base), "caps.order_base"),
+            order_base=read_choice(Base, document.get("order_base", base), "caps.order_base"),
             line=amount("line"),
             day=amount("distributor_day"),
             month=amount("distributor_month"),
@@ -460,23 +369,23 @@ def read_plan(document: Any, *, levels: int, currency: str = "CNY") -> Plan:
         under, neither more specific, are an error here, never a surprise when an order comes.
     """
     if not isinstance(document, dict):
-        raise _fail("a plan is a JSON object", "document")
+        raise fail("a plan is a JSON object", "document")
     if not 1 <= levels <= MAX_LEVELS:
         raise ValueError(f"a brand has 1 to {MAX_LEVELS} levels, not {levels}")
-    _object(document, "document", *_SETTINGS)
+    read_object(document, "document", *_SETTINGS)
     reader = _Reader(document, levels, currency)
     base = reader.choice(Base, "base", Base.NET)
-    includes = _strings(document["includes"], "includes") if "includes" in document else ()
+    includes = read_strings(document["includes"], "includes") if "includes" in document else ()
     for i, name in enumerate(includes):
         if name not in ("shipping", "tax"):
-            raise _fail("must be one of shipping, tax", f"includes[{i}]")
+            raise fail("must be one of shipping, tax", f"includes[{i}]")
     rules = reader.rules()
     bonuses = reader.bonuses()
     reader.check_campaigns(bonuses["campaigns"], rules)
     fixed = any(pay.kind in (Kind.PER_UNIT, Kind.PER_ORDER) for rule in rules for pay in rule.pays)
     mixed = any(rule.match.looks_at_earner for rule in rules)  # levels under different rules
     return Plan(
-        name=_text(document.get("name", "plan"), "name"),
+        name=read_text(document.get("name", "plan"), "name"),
         levels=levels,
         currency=currency,
         rules=rules,
@@ -494,7 +403,7 @@ def read_plan(document: Any, *, levels: int, currency: str = "CNY") -> Plan:
         milestones=tuple(bonuses["milestones"]),
         caps=reader.caps(
             base,
-            needs_one=fixed or mixed or bool(bonuses["first_order"] or bonuses["milestones"]),
+            needs_one=fixed or mixed or bool(bonuses["first_order"]),
         ),
     )
 

@@ -13,7 +13,7 @@ from distrib.brands.tables import Brand
 from distrib.bulk import Writer, write_rows
 from distrib.commission.facts import Facts, as_recorded
 from distrib.commission.goods import Goods
-from distrib.commission.tables import OrderFacts
+from distrib.commission.tables import MilestoneReached, OrderFacts
 from distrib.orders.document import OrderIn
 from distrib.orders.tables import Order, OrderLine
 from distrib.referrals.credit import Credit
@@ -126,7 +126,25 @@ def write_facts(out: Writer, *, brand: Brand, order_ids: Ints, facts: Facts, roo
             "brand_id": brand.id,
             "order_id": order_ids[mine],
             "first": facts.first[mine],
+            "marks": facts.told.marks[mine],
             **levels,
         },
         len(mine),
+    )
+
+
+def write_milestones(out: Writer, *, brand: Brand, order_ids: Ints, facts: Facts) -> None:
+    """Write which orders reached which marks."""
+    crossed = facts.told.crossed
+    write_rows(
+        out,
+        MilestoneReached,
+        {
+            "brand_id": brand.id,
+            "distributor_id": [facts.credited[n] for n, _ in crossed],
+            "month": [facts.sales[n].day.replace(day=1) for n, _ in crossed],
+            "mark": [mark for _, mark in crossed],
+            "order_id": [int(order_ids[n]) for n, _ in crossed],
+        },
+        len(crossed),
     )

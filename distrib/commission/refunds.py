@@ -382,6 +382,7 @@ def _post_difference(
             upline=upline,
             earned=sums_of_levels(difference, source, len(taken)),
         )
+        _give_marks_back(session, brand, book, [each.order for each in taken])
     write_commissions(
         cursor(session),
         brand=brand,
@@ -402,6 +403,34 @@ def _post_difference(
             amount=difference,
         ),
         posted_at=now,
+    )
+
+
+_NO_LONGER_REACHED = text(
+    """
+    DELETE FROM milestone_reached m
+    USING unnest(CAST(:orders AS bigint[]), CAST(:volumes AS bigint[])) g (id, volume)
+    WHERE m.brand_id = :brand_id AND m.order_id = g.id AND m.mark > g.volume
+    """
+)
+
+
+def _give_marks_back(session: Session, brand: Brand, book: Book, orders: list[int]) -> None:
+    """A mark that an order no longer reaches can be reached again in its month."""
+    marks = book.known.marks
+    chosen = [n for n in orders if marks is not None and marks[n]]
+    if not chosen:
+        return
+    volumes = [
+        int(book.known.volume[n, 0]) + int(book.left.net[book.lines_of(n)].sum()) for n in chosen
+    ]
+    session.execute(
+        _NO_LONGER_REACHED,
+        {
+            "brand_id": brand.id,
+            "orders": [book.orders[n].id for n in chosen],
+            "volumes": volumes,
+        },
     )
 
 

@@ -11,7 +11,7 @@ posted, to the cent. For all others it is found out as it would have been then, 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
@@ -87,7 +87,8 @@ def candidate_of_version(session: Session, *, brand: Brand, number: int) -> Cand
     """
     version = get_plan_version(session, brand_id=brand.id, number=number)
     plan = compiled_plan(session, brand_id=brand.id, version_id=version.id)
-    return _candidate(session, brand, version.document, plan)
+    found = _candidate(session, brand, version.document, plan)
+    return replace(found, same=found.same | {version.id})
 
 
 def _candidate(session: Session, brand: Brand, document: dict[str, Any], plan: Plan) -> Candidate:
@@ -147,7 +148,29 @@ def simulate_plan(
     :raises DaysInvalid: when ``last`` lies before ``first``.
     """
     begin, end = _instants(brand, first, last)
-    plan = candidate.plan
+    return simulate_span(
+        session,
+        brand=brand,
+        candidate=candidate,
+        begin=begin,
+        end=end,
+        days=(first, last),
+        on_progress=on_progress,
+    )
+
+
+def simulate_span(
+    session: Session,
+    *,
+    brand: Brand,
+    candidate: Candidate,
+    begin: datetime,
+    end: datetime,
+    days: tuple[date, date],
+    on_progress: Callable[[int], object] | None = None,
+) -> Report:
+    """The same for the orders from an instant to another, which lie in some ``days``."""
+    plan, (first, last), since = candidate.plan, days, _microseconds(begin)
     cur = cursor(session)
     kept = _all_kept(session, brand, candidate, begin, end)
     asks = plan.uses_facts and not kept
@@ -166,7 +189,6 @@ def simulate_plan(
     standings: Any = read_all_standings(cur, brand.id) if asks else {}
     pricing = _Pricing(candidate, forest, Ledger({}, standings) if asks else None)
     tally = Tally(len(forest.ids))
-    since = _microseconds(_instants(brand, first, last)[0])
     for chunk in reader.chunks():
         if len(reader.channels.texts) != len(pricing.channels):
             pricing.channels = list(reader.channels.texts)
@@ -252,7 +274,7 @@ class _Known(Known):
     :param instants: microseconds since 1970; ``at`` is left empty.
     """
 
-    instants: Ints
+    instants: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
 
     def orders(self, plan: Plan) -> Orders:
         """What the engine needs of it."""
@@ -264,6 +286,7 @@ class _Known(Known):
             rank=self.rank,
             volume=self.volume,
             room=self.room if plan.uses_room else None,
+            marks=self.marks,
         )
 
 
@@ -289,12 +312,14 @@ class _Pricing:
         number = chain[:, :MAX_LEVELS]
         upline = self.forest.id_of(number)
         _, rank, volume, room = nothing_known(len(chunk.id))
+        marks = np.zeros(len(chunk.id), np.int64)
         sales: list[Sale] = []
         sequence = np.lexsort((chunk.id, chunk.at))
         if self.ledger is not None:
             sales = self._sales(chunk, sequence, credited, chain)
             told = tell(sales, self.ledger)
             upline[sequence], rank[sequence], volume[sequence] = told.upline, told.rank, told.volume
+            marks[sequence] = told.marks
         first = chunk.first.copy()
         kept = np.zeros(len(chunk.id), bool)
         if chunk.recorded is not None:
@@ -305,6 +330,7 @@ class _Pricing:
             upline[mine], rank[mine] = chunk.recorded.upline[of], chunk.recorded.rank[of]
             volume[mine] = chunk.recorded.volume[of]
             room[mine] = as_computed(chunk.recorded.room[of])
+            marks[mine] = chunk.recorded.marks[of]
         if self.ledger is not None or kept.any():
             number = self.forest.number(upline)
         # what a refund freed under a distributor's cap may have gone to another order
@@ -320,6 +346,7 @@ class _Pricing:
             rank=rank,
             volume=volume,
             room=np.full_like(room, ENDLESS),
+            marks=marks,
             instants=chunk.at,
         )
         limited = bool(plan.caps.order is not None or plan.caps.line is not None)
@@ -327,7 +354,8 @@ class _Pricing:
         wanted = sums_of_runs(result.amount, chunk.starts)
         uncapped = capped = wanted.sum(axis=1)
         if limited:
-            uncapped = sums_of_runs(result.stages["bonus"].sum(axis=1), chunk.starts)
+            cut = result.stages["bonus"] - result.stages["cap"]
+            uncapped = capped + sums_of_runs(cut.sum(axis=1), chunk.starts)
         if plan.uses_room:
             if self.ledger is not None:
                 found = rooms(sales, upline[sequence], wanted[sequence], self.ledger)

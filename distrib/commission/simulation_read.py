@@ -21,6 +21,7 @@ from distrib.commission.earners import Standing
 from distrib.commission.goods import Goods, Left
 from distrib.commission.plan import MAX_LEVELS, Base, Plan
 from distrib.commission.simulation_tree import Forest
+from distrib.money import MAX_AMOUNT
 
 Ints = np.ndarray[Any, np.dtype[np.int64]]
 Bools = np.ndarray[Any, np.dtype[np.bool_]]
@@ -50,7 +51,7 @@ class Paid:
 @dataclass(frozen=True, slots=True)
 class Recorded:
     """What was kept with the orders ``order`` (rows of the chunk) about what their plan was told;
-    room is -1 without an end. Shape (n, 3) but for ``first``."""
+    room is -1 without an end. Shape (n, 3) but for ``first`` and ``marks``."""
 
     order: Ints
     first: Bools
@@ -58,6 +59,7 @@ class Recorded:
     rank: Ints
     volume: Ints
     room: Ints
+    marks: Ints
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +170,7 @@ FROM commission c WHERE c.brand_id = %(brand)s AND c.source_id = ANY(%(ids)s)
 """
 _FACTS = """
 SELECT f.order_id, f.first, f.earner1, f.earner2, f.earner3, f.rank1, f.rank2, f.rank3,
-       f.volume1, f.volume2, f.volume3, f.room1, f.room2, f.room3
+       f.volume1, f.volume2, f.volume3, f.room1, f.room2, f.room3, f.marks
 FROM order_facts f WHERE f.brand_id = %(brand)s AND f.order_id = ANY(%(ids)s)
 """
 
@@ -254,11 +256,11 @@ class Reader:
         places = _Places(ids, starts, line_no)
         refunds = self._columns({"id": "int8", "order_id": "int8"}, _REFUNDS, ids)
         refunded = np.zeros(len(ids), bool)
-        left = Left(goods.quantity, goods.net)
+        quantity, net = goods.quantity, goods.net
         sources = ids
         if len(refunds["id"]):
             refunded[places.order(refunds["order_id"])] = True
-            left = self._left(goods, places, refunds)
+            quantity, net = self._left(goods, places, refunds)
             sources = np.sort(np.concatenate([ids, refunds["id"]]))
         chunk = Chunk(
             id=ids,
@@ -268,7 +270,8 @@ class Reader:
             starts=starts,
             category=category,
             goods=goods,
-            left=left,
+            # where more came back than there was, the audit says so; here it is all
+            left=Left(np.maximum(quantity, 0), np.clip(net, 0, MAX_AMOUNT)),
             paid=self._paid(places, sources),
             recorded=self._recorded(places) if self.facts else None,
             **heads,
@@ -308,7 +311,7 @@ class Reader:
         )
         return owner, line_no, category, goods
 
-    def _left(self, goods: Goods, places: _Places, refunds: dict[str, Any]) -> Left:
+    def _left(self, goods: Goods, places: _Places, refunds: dict[str, Any]) -> tuple[Ints, Ints]:
         kinds = {"refund": "int8", "line_no": "int4", "quantity": "int8", "amount": "int8"}
         by_id = np.argsort(refunds["id"])
         refund_ids, orders = refunds["id"][by_id], refunds["order_id"][by_id]
@@ -319,8 +322,7 @@ class Reader:
         quantity, net = goods.quantity.copy(), goods.net.copy()
         np.subtract.at(quantity, line[mine], back["quantity"][mine])
         np.subtract.at(net, line[mine], back["amount"][mine])
-        # where more came back than there was, the audit says so; here it is all
-        return Left(np.maximum(quantity, 0), np.maximum(net, 0))
+        return quantity, net
 
     def _paid(self, places: _Places, sources: Ints) -> Paid:
         kinds = {"order_id": "int8", "cell": "int4", "distributor": "int8", "amount": "int8"}
@@ -339,7 +341,7 @@ class Reader:
             name: [f"{name}{level}" for level in range(1, MAX_LEVELS + 1)]
             for name in ("earner", "rank", "volume", "room")
         }
-        kinds = {"order_id": "int8", "first": "bool"} | {
+        kinds = {"order_id": "int8", "first": "bool", "marks": "int8"} | {
             name: "int2" if name.startswith("rank") else "int8"
             for names in by_level.values()
             for name in names
@@ -356,6 +358,7 @@ class Reader:
             rank=columns["rank"],
             volume=columns["volume"],
             room=columns["room"],
+            marks=read["marks"],
         )
 
 

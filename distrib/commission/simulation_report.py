@@ -5,6 +5,8 @@ All amounts are integers in minor units. Simulated and paid stand side by side e
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -12,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from distrib.commission.plan import MAX_LEVELS
-from distrib.money import PPM
+from distrib.money import PPM, format_amount
 
 Ints = np.ndarray[Any, np.dtype[np.int64]]
 Bools = np.ndarray[Any, np.dtype[np.bool_]]
@@ -388,3 +390,17 @@ def rows_of(report: Report) -> list[tuple[str, str, int | None, int, int]]:
             for each in orders
         ]
     return rows
+
+
+def as_csv(report: Report) -> str:
+    """The same as a spreadsheet reads it, amounts in major units."""
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow([*ROWS, "currency"])
+    for part, name, *amounts in rows_of(report):
+        shown = [
+            "" if amount is None else format_amount(amount, report.currency, grouped=False)
+            for amount in amounts
+        ]
+        writer.writerow([part, name, *shown, report.currency])
+    return text.getvalue()

@@ -114,3 +114,31 @@ def read_sales(
         },
     )
     return {(row[0], row[1]): Sales(*row[2:]) for row in cur}
+
+
+_REACHED = """
+SELECT m.distributor_id, m.month, m.mark
+FROM unnest(%(ids)s::bigint[], %(months)s::date[]) g (id, month)
+CROSS JOIN LATERAL (
+    SELECT * FROM milestone_reached x
+    WHERE x.brand_id = %(brand)s AND x.distributor_id = g.id AND x.month = g.month OFFSET 0) m
+"""
+
+
+def read_reached(
+    cur: psycopg.Cursor[Any], *, brand_id: int, wanted: Iterable[tuple[int, date]]
+) -> dict[tuple[int, date], set[int]]:
+    """The marks that distributors have reached in months. With the distributors locked."""
+    pairs = sorted(wanted)
+    cur.execute(
+        _REACHED,
+        {
+            "brand": brand_id,
+            "ids": array_literal([pair[0] for pair in pairs], "int8"),
+            "months": array_literal([pair[1] for pair in pairs], "date"),
+        },
+    )
+    found: dict[tuple[int, date], set[int]] = {}
+    for distributor, month, mark in cur:
+        found.setdefault((distributor, month), set()).add(mark)
+    return found

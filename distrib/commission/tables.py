@@ -163,6 +163,21 @@ class OrderFacts(Base):
     room1: Mapped[int]
     room2: Mapped[int]
     room3: Mapped[int]
+    # bit n: the plan's milestone number n, from 0, could still be reached in the month
+    marks: Mapped[int]
+
+
+class MilestoneReached(Base):
+    """A month's volume that a distributor has reached, and the order that reached it: so that its
+    milestone is paid once. The row leaves when refunds of that order take it back."""
+
+    __tablename__ = "milestone_reached"
+
+    brand_id: Mapped[int] = mapped_column(primary_key=True)
+    distributor_id: Mapped[int] = mapped_column(primary_key=True)
+    month: Mapped[date] = mapped_column(Date, primary_key=True)
+    mark: Mapped[int] = mapped_column(primary_key=True)
+    order_id: Mapped[int]
 
 
 class DistributorDay(Base):

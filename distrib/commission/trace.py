@@ -49,6 +49,7 @@ def make_trace(
             "first_order": bool(known.first[0]),
             "ranks": known.rank[0].tolist(),
             "volumes": known.volume[0].tolist(),
+            "open_milestones": 0 if known.marks is None else int(known.marks[0]),
             "room": [None if each >= ENDLESS else each for each in room],
         },
         "lines": [
@@ -88,6 +89,7 @@ def replay(trace: Mapping[str, Any]) -> Result:
         rank=level("ranks"),
         volume=level("volumes"),
         room=level("room"),
+        marks=np.array([order["open_milestones"]], np.int64),
     )
     goods = Goods(
         [line["sku"] for line in lines],

@@ -91,6 +91,10 @@ SENTENCES = {
         "Bonuses add {amount}.",
         "奖励另加 {amount}。",
     ),
+    "milestone": (
+        "With this order the month's volume reaches a milestone: {amount} more.",
+        "本单使当月业绩达到里程碑：另加 {amount}。",
+    ),
     "cap": (
         "The plan's caps bring it from {before} to {after}, all levels in proportion.",
         "受方案封顶限制，各级按比例缩减，由 {before} 减为 {after}。",

@@ -32,6 +32,8 @@ from distrib.embedded.layout import (
 
 __all__ = ["EmbeddedError", "Servers", "attach", "default_data_dir", "running", "stop"]
 
+# of our own: the global one is a program's to seed
+_chance = random.Random()
 logger = logging.getLogger(__name__)
 
 
@@ -187,7 +189,7 @@ def _launch(layout: Layout) -> str | None:
 def _watch(layout: Layout, done: threading.Event) -> None:
     """Bring back a supervisor that was killed; with it went the servers."""
     pause = 1.0
-    while not done.wait(pause * random.uniform(0.5, 1)):
+    while not done.wait(pause * _chance.uniform(0.5, 1)):
         try:
             if layout.supervised() or layout.stopped.exists():
                 pause = 1.0

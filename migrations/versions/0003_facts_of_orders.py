@@ -96,12 +96,24 @@ def upgrade() -> None:
         sa.Column("room1", sa.BigInteger(), nullable=False),
         sa.Column("room2", sa.BigInteger(), nullable=False),
         sa.Column("room3", sa.BigInteger(), nullable=False),
+        sa.Column("marks", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(
             ["brand_id", "order_id"],
             ["orders.brand_id", "orders.id"],
             name=op.f("fk_order_facts_brand_id_order_id"),
         ),
         sa.PrimaryKeyConstraint("brand_id", "order_id", name=op.f("pk_order_facts")),
+    )
+    op.create_table(
+        "milestone_reached",
+        sa.Column("brand_id", sa.BigInteger(), nullable=False),
+        sa.Column("distributor_id", sa.BigInteger(), nullable=False),
+        sa.Column("month", sa.Date(), nullable=False),
+        sa.Column("mark", sa.BigInteger(), nullable=False),
+        sa.Column("order_id", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint(
+            "brand_id", "distributor_id", "month", "mark", name=op.f("pk_milestone_reached")
+        ),
     )
     op.add_column(
         "brand", sa.Column("counts_sales", sa.Boolean(), server_default="false", nullable=False)
@@ -168,6 +180,7 @@ def downgrade() -> None:
     op.drop_column("order_line", "cost")
     op.drop_column("order_line", "other_paid")
     op.drop_column("brand", "counts_sales")
+    op.drop_table("milestone_reached")
     op.drop_table("order_facts")
     op.drop_table("standing")
     op.drop_table("distributor_day")

@@ -40,6 +40,8 @@ class Order:
     ranks: tuple[int, ...] = (0, 0, 0)
     volumes: tuple[int, ...] = (0, 0, 0)
     room: tuple[int, ...] = (MOST, MOST, MOST)
+    marks: int = -1
+    """Bit n: milestone n can be reached."""
 
 
 @dataclass
@@ -139,6 +141,8 @@ def price(document: dict[str, Any], order: Order, *, levels: int = 3) -> Priced:
         row[:] = [amount if there else 0 for amount, there in zip(row, filled, strict=True)]
     _add_bonuses(document, order, made.amounts, filled)
     _hold_to_caps(document, order, made.amounts)
+    _add_milestones(document, order, made.amounts, filled)
+    _hold_to_room(order, made.amounts)
     return made
 
 
@@ -251,11 +255,6 @@ def _add_bonuses(
         pays: list[Any] = []
         if bonus["kind"] == "first_order" and order.first:
             pays = bonus["rates"]
-        if bonus["kind"] == "milestone":
-            mark = _money(bonus["month_volume"])
-            brought = sum(line.base if line.net is None else line.net for line in lines)
-            if order.volumes[0] < mark <= order.volumes[0] + brought:
-                pays = [{"per_order": bonus["amount"]}]
         for level, pay in enumerate(pays):
             if not filled[level] or not earning:
                 continue
@@ -270,6 +269,22 @@ def _add_bonuses(
                 amounts[i][level] = min(amounts[i][level] + part, MOST)
 
 
+def _add_milestones(
+    document: dict[str, Any], order: Order, amounts: list[list[int]], filled: list[bool]
+) -> None:
+    goals = [each for each in document.get("bonuses", []) if each["kind"] == "milestone"]
+    brought = [line.base if line.net is None else line.net for line in order.lines]
+    weights = [line.base for line in order.lines]
+    if not any(weights):
+        weights = brought
+    for number, goal in enumerate(goals):
+        mark, before = _money(goal["month_volume"]), order.volumes[0]
+        if before < mark <= before + sum(brought) and order.marks >> number & 1 and filled[0]:
+            parts = share_out(_money(goal["amount"]), weights) if any(weights) else []
+            for row, part in zip(amounts, parts, strict=False):
+                row[0] = min(row[0] + part, MOST)
+
+
 def needs_cap(document: dict[str, Any]) -> bool:
     """Whether a document could pay more than 100 %, so that its order cap is not optional."""
     rules = document["rules"]
@@ -280,7 +295,7 @@ def needs_cap(document: dict[str, Any]) -> bool:
             for pay in rule.get("rates", [])
         )
         or any({"distributor", "rank"} & rule.get("match", {}).keys() for rule in rules)
-        or any(bonus["kind"] != "campaign" for bonus in document.get("bonuses", []))
+        or any(bonus["kind"] == "first_order" for bonus in document.get("bonuses", []))
     )
 
 
@@ -298,6 +313,9 @@ def _hold_to_caps(document: dict[str, Any], order: Order, amounts: list[list[int
         if sum(map(sum, amounts)) > most:
             parts = iter(share_out(most, [cell for row in amounts for cell in row]))
             amounts[:] = [[next(parts) for _ in row] for row in amounts]
+
+
+def _hold_to_room(order: Order, amounts: list[list[int]]) -> None:
     for level in range(3):
         column = [row[level] for row in amounts]
         if sum(column) > order.room[level]:

@@ -111,6 +111,31 @@ def test_a_milestone_is_paid_once_a_month(db: Database, brand: Brand) -> None:
     assert sell(db, brand, "a", 90_000) == [("ann", 900)]
     assert sell(db, brand, "b", 10_000) == [("ann", 5_100)]
     assert sell(db, brand, "c", 200_000) == [("ann", 2_000)]
+    give_back(db, brand, refund("r", "c"), refund("s", "a"))  # 100.00 are left of the month
+    assert sell(db, brand, "d", 90_000) == [("ann", 900)], "another order reached it, and keeps it"
+    assert sell(db, brand, "e", 100_000, placed_at=NOON + days(31)) == [("ann", 6_000)]
+
+
+def test_a_milestone_that_is_taken_back_can_be_reached_again(db: Database, brand: Brand) -> None:
+    bonus = {"kind": "milestone", "month_volume": "1000.00", "amount": "50.00"}
+    setup(db, brand, rules=[{"rates": ["1%"]}], bonuses=[bonus])
+    (first,) = ids_of(take(db, brand, order("a", 100_000)))
+    assert paid(db, brand, first) == [("ann", 6_000)]
+    give_back(db, brand, refund("r", "a", (1, 0, 1)))
+    assert paid(db, brand, first) == [("ann", 1_000)]
+    assert sell(db, brand, "b", 1) == [("ann", 5_000)]
+    assert sell(db, brand, "c", 1) == []
+
+
+def test_a_milestone_is_reached_once_by_orders_at_once(db: Database, brand: Brand) -> None:
+    bonus = {"kind": "milestone", "month_volume": "100.00", "amount": "50.00"}
+    setup(db, brand, rules=[{"rates": ["0%"]}], bonuses=[bonus])
+    orders = [order(f"o-{n}", 3_000) for n in range(16)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda each: take(db, brand, each), orders))
+    with db.transaction() as session:
+        amounts = session.scalars(select(Commission.amount).where(Commission.brand_id == brand.id))
+        assert amounts.all() == [5_000]
 
 
 def test_what_was_sold_before_the_plan_counts(db: Database, brand: Brand) -> None:

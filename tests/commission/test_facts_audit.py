@@ -22,6 +22,7 @@ PLAN = {
         {"match": {"rank": ["gold"]}, "rates": ["12%", "6%", "3%"]},
         {"match": {"first_order": True}, "rates": ["15%"]},
     ],
+    "bonuses": [{"kind": "milestone", "month_volume": "150.00", "amount": "1.00"}],
     "caps": {"distributor_day": "20.00", "distributor_month": "500.00"},
 }
 
@@ -83,6 +84,12 @@ HERE = "brand_id = :brand"
         (f"UPDATE order_facts SET rank2 = 0 WHERE {HERE}", "commission.engine"),
         (f"UPDATE order_facts SET room1 = room1 - 1 WHERE {HERE}", "commission.engine"),
         (f"DELETE FROM standing WHERE {HERE}", "commission.earners"),
+        (f"DELETE FROM milestone_reached WHERE {HERE}", "commission.milestones"),
+        (
+            f"UPDATE milestone_reached SET order_id = order_id + 1 WHERE {HERE}",
+            "commission.milestones",
+        ),
+        (f"UPDATE milestone_reached SET mark = 1 WHERE {HERE}", "commission.milestones"),
         (
             "UPDATE plan_version SET document = jsonb_set(document, '{caps,distributor_day}',"
             f" '\"3.00\"') WHERE {HERE}",
