@@ -26,6 +26,7 @@ from distrib import clock, jobs
 from distrib.api.tables import IdempotencyKey
 from distrib.brands.tables import Brand
 from distrib.cli.keeper import die_with_parent, follow_keeper, keep
+from distrib.commission.ranks import evaluate_ranks, ranks_are_due
 from distrib.commission.refunds import apply_waiting
 from distrib.config import Settings, settings
 from distrib.db import Database, make_engine
@@ -114,6 +115,8 @@ class Sweeper:
                 if waiting:
                     with _logged(f"applying waiting refunds of {brand.slug}"):
                         self._database.run(lambda s, brand=brand: apply_waiting(s, brand=brand))  # type: ignore[misc]
+                with _logged(f"ranking the distributors of {brand.slug}"):
+                    self._rank(brand)
                 if unfolded:
                     with _logged(f"folding {brand.slug}"):
                         self._fold(brand.id)
@@ -146,6 +149,12 @@ class Sweeper:
                 ).order_by(Brand.id)
             )
             return [(row[0], row[1], row[2], row[3]) for row in rows]
+
+    def _rank(self, brand: Brand) -> None:
+        """Once a month, by what was sold in the last."""
+        with self._database.transaction() as session:
+            if ranks_are_due(session, brand=brand):
+                evaluate_ranks(session, brand=brand, changed_by="sweeper")
 
     def _fold(self, brand_id: int) -> None:
         folded = 1

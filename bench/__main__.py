@@ -1,21 +1,24 @@
-"""``python -m bench``: every benchmark. ``--full`` adds the import of a million orders."""
+"""``python -m bench``: every benchmark. ``--full`` adds the import and simulation
+of a million orders."""
 
 from __future__ import annotations
 
 import argparse
 
-from bench import api, engine, intake, settlement
+from bench import api, engine, intake, settlement, simulation
 from bench.common import FULL, servers
+
+ALL = ("engine", "intake", "settlement", "simulation", "api")
 
 
 def main() -> None:
     """Run the benchmarks named, or all."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("names", nargs="*", help="engine, intake, api, settlement; default all")
-    parser.add_argument("--full", action="store_true", help="import a million orders as well")
+    parser.add_argument("names", nargs="*", help=f"{', '.join(ALL)}; default all")
+    parser.add_argument("--full", action="store_true", help="with a million orders as well")
     parser.add_argument("--runs", type=int, default=3, help="pairs of each measurement")
     chosen = parser.parse_args()
-    wanted = set(chosen.names) or {"engine", "intake", "api", "settlement"}
+    wanted = set(chosen.names) or set(ALL)
     if "engine" in wanted:
         engine.run()
     with servers() as bench:
@@ -30,6 +33,9 @@ def main() -> None:
             intake.run(bench, 10_000, chosen.runs, plan=FULL)
         if "settlement" in wanted:
             settlement.run(bench, runs=chosen.runs)
+        if "simulation" in wanted:
+            for n in (100_000, 1_000_000) if chosen.full else (100_000,):
+                simulation.run(bench, n, chosen.runs)
         if "api" in wanted:
             api.run(bench, runs=chosen.runs)
 

@@ -198,7 +198,7 @@ _detail = SimulationDetailSchema()
 
 def _tell(kept: Simulation) -> dict[str, Any]:
     report = Report.of(kept.report)
-    told = {name: getattr(kept, name) for name in kept.__table__.columns.keys()}
+    told = {column.name: getattr(kept, column.name) for column in kept.__table__.columns}
     levels = [
         {"level": level, "simulated": simulated, "paid": paid}
         for level, (simulated, paid) in enumerate(report.levels, 1)

@@ -48,6 +48,8 @@ class Brand(Base):
     # whether sales are counted by distributor and day, and customers known: some plans need it
     counts_sales: Mapped[bool] = mapped_column(Boolean, server_default="false")
     # days up to and including this one have matured: their commission is available, not held
+    # the last month whose sales have given distributors their ranks
+    ranks_month: Mapped[date | None] = mapped_column(Date)
     matured_through: Mapped[date] = mapped_column(Date, server_default="1970-01-01")
     created_at: Mapped[datetime]
 

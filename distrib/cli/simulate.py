@@ -261,7 +261,7 @@ def _drawings(kept: Simulation, brand: Brand) -> list[Any]:
         if earners:
             drawn.append(_earners(title, earners, report))
     for title, before, orders in (
-        ("pays another amount", "paid", report.differ_most),
+        ("pays differently", "paid", report.differ_most),
         ("limited by a cap", "without caps", report.cut_most),
     ):
         if orders:
@@ -320,7 +320,7 @@ def _pair(bar: Bar) -> Sequence[tuple[str, int, str]]:
 
 def _blocks(eighths: int) -> str:
     whole, rest = divmod(eighths, 8)
-    return "█" * whole + ("", *"▏▎▍▌▋▊▉")[rest]
+    return "█" * whole + "▏▎▍▌▋▊▉"[rest - 1 : rest]
 
 
 def _shares(title: str, shares: list[Share], report: Report) -> Table:

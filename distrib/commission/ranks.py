@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-from sqlalchemy import select, text
+from sqlalchemy import func, select, text, update
 from sqlalchemy.orm import Session
 
 from distrib import clock
@@ -52,6 +52,33 @@ def rank_for(ladder: tuple[Rank, ...], volume: int) -> str | None:
     return earned[-1] if earned else None
 
 
+def _last_whole_month(brand: Brand) -> date:
+    today = clock.day_of(clock.now(), brand.time_zone)
+    return (today.replace(day=1) - timedelta(days=1)).replace(day=1)
+
+
+def _ladder(session: Session, brand: Brand) -> tuple[Rank, ...]:
+    """The ranks of the plan in force, if sales earn any of them."""
+    version = session.scalar(
+        select(PlanVersion.id)
+        .where(PlanVersion.brand_id == brand.id, PlanVersion.effective_from <= clock.now())
+        .order_by(PlanVersion.effective_from.desc())
+        .limit(1)
+    )
+    if version is None:
+        return ()
+    ladder = compiled_plan(session, brand_id=brand.id, version_id=version).ranks
+    return ladder if any(rank.volume is not None for rank in ladder) else ()
+
+
+def ranks_are_due(session: Session, *, brand: Brand) -> bool:
+    """Whether the last whole month has not been evaluated, and the plan in force asks for it."""
+    done = brand.ranks_month
+    if not brand.counts_sales or (done is not None and done >= _last_whole_month(brand)):
+        return False
+    return bool(_ladder(session, brand))
+
+
 def evaluate_ranks(
     session: Session, *, brand: Brand, month: date | None = None, changed_by: str
 ) -> Evaluation:
@@ -63,20 +90,9 @@ def evaluate_ranks(
     :raises NoEarnedRanks: when the plan in force has none.
     """
     lock(session, brand.id, Lock.FACTS)
-    now = clock.now()
-    if month is None:
-        month = clock.day_of(now, brand.time_zone).replace(day=1) - timedelta(days=1)
-    month = month.replace(day=1)
-    version = session.scalar(
-        select(PlanVersion.id)
-        .where(PlanVersion.brand_id == brand.id, PlanVersion.effective_from <= now)
-        .order_by(PlanVersion.effective_from.desc())
-        .limit(1)
-    )
-    ladder: tuple[Rank, ...] = ()
-    if version is not None:
-        ladder = compiled_plan(session, brand_id=brand.id, version_id=version).ranks
-    if not any(rank.volume is not None for rank in ladder):
+    month = (month or _last_whole_month(brand)).replace(day=1)
+    ladder = _ladder(session, brand)
+    if not ladder:
         raise NoEarnedRanks("publish a plan whose ranks say their month_volume")
     ranks = {}
     for row in session.execute(_VOLUMES, {"brand_id": brand.id, "month": month}):
@@ -86,4 +102,9 @@ def evaluate_ranks(
     for name in ranks.values():
         earned[name] += 1
     changed = earn_ranks(session, brand_id=brand.id, ranks=ranks, changed_by=changed_by)
+    session.execute(
+        update(Brand)
+        .where(Brand.id == brand.id)
+        .values(ranks_month=func.greatest(Brand.ranks_month, month))
+    )
     return Evaluation(month, earned, changed)

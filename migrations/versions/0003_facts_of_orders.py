@@ -115,6 +115,7 @@ def upgrade() -> None:
             "brand_id", "distributor_id", "month", "mark", name=op.f("pk_milestone_reached")
         ),
     )
+    op.add_column("brand", sa.Column("ranks_month", sa.Date(), nullable=True))
     op.add_column(
         "brand", sa.Column("counts_sales", sa.Boolean(), server_default="false", nullable=False)
     )
@@ -180,6 +181,7 @@ def downgrade() -> None:
     op.drop_column("order_line", "cost")
     op.drop_column("order_line", "other_paid")
     op.drop_column("brand", "counts_sales")
+    op.drop_column("brand", "ranks_month")
     op.drop_table("milestone_reached")
     op.drop_table("order_facts")
     op.drop_table("standing")

@@ -26,6 +26,8 @@ def theirs(shop: Caller) -> dict[str, list[str]]:
     back = shop.post(201, "/refunds", refund(lines=[{"line_no": 1, "quantity": 0, "amount": 100}]))
     shop.at(NOW + factories.days(20)).post(201, "/settlement/batches", {})
     shop.post(201, "/plans/drafts", {"document": factories.document()})
+    days = {"first_day": "2026-03-01", "last_day": "2026-03-31"}
+    shop.post(201, "/plans/simulations", {"version": 1} | days)
     ann = shop.get("/distributors/ann")["id"]
     return {
         "order": [taken],

@@ -33,6 +33,7 @@ from distrib.settlement.audit import audit_brand
 from distrib.settlement.batch import approve_batch, draw_up_batch, get_batch, mature_for_batch
 from distrib.settlement.paying import run_batch
 from distrib.settlement.tables import Maturation
+from distrib.tree.standing import list_standings
 from tests import factories
 from tests.cli.processes import PATIENCE, alive, children, family, kill, role, wait_for
 from tests.factories import NOON, order, refund
@@ -250,6 +251,37 @@ def test_the_sweeper_goes_round(apart_db: Database, sweep: Callable[[], None]) -
         assert session.scalar(select(func.count()).select_from(UnfoldedPosting)) == 0
         assert fold(session, brand_id=brand.id, wait=True) == 0
     assert factories.balances(db, brand, people["ann"]).available == 1_000
+    require_well(db, brand)
+
+
+def test_the_sweeper_gives_ranks_once_a_month(
+    apart_db: Database, sweep: Callable[[], None]
+) -> None:
+    db = apart_db
+    brand = factories.brand(db)
+    factories.plan(
+        db,
+        brand,
+        plan_document={
+            "ranks": [{"name": "gold", "month_volume": "50.00"}],
+            "rules": [{"difference": {"gold": "10%"}}],
+        },
+    )
+    people = factories.trio(db, brand)
+    factories.take(db, brand, order("O1", 10_000))
+    march = NOON.replace(day=10)
+    for now, ranks in (
+        (march, 0),  # of February, when nobody sold
+        (march + factories.days(22), 1),
+        (march + factories.days(23), 1),
+        (march + factories.days(60), 2),  # taken away again: nobody sold in April
+    ):
+        with clock.travel(now):
+            sweep()
+        with db.transaction() as session:
+            held = list_standings(session, brand_id=brand.id, distributor_id=people["ann"])
+        assert len(held) == ranks
+    assert [each.rank for each in held] == [None, "gold"]
     require_well(db, brand)
 
 
