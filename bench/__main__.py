@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 
 from bench import api, engine, intake, settlement, simulation
-from bench.common import FULL, servers
+from bench.common import FULL, PLAN, servers
 
 ALL = ("engine", "intake", "settlement", "simulation", "api")
 
@@ -37,7 +37,8 @@ def main() -> None:
             for n in (100_000, 1_000_000) if chosen.full else (100_000,):
                 simulation.run(bench, n, chosen.runs)
         if "api" in wanted:
-            api.run(bench, runs=chosen.runs)
+            for plan in (PLAN, FULL):
+                api.run(bench, runs=chosen.runs, plan=plan)
 
 
 main()

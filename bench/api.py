@@ -17,7 +17,7 @@ from typing import Any
 
 import psycopg
 
-from bench.common import Bench, interleave, make_brand, make_orders, show
+from bench.common import FULL, PLAN, Bench, interleave, make_brand, make_orders, show
 from distrib import clock
 from distrib.brands.service import create_key
 from distrib.orders.document import OrderIn
@@ -71,9 +71,11 @@ def post_orders(worker: int, count: int, target: tuple[int, str, str]) -> None:
             raise RuntimeError(f"{answer.status}: {content[:300]!r}")
 
 
-def write_by_hand(worker: int, count: int, target: tuple[str, int, dict[str, int], str]) -> None:
+def write_by_hand(
+    worker: int, count: int, target: tuple[str, int, dict[str, int], str, bool]
+) -> None:
     """Baseline process: the rows that the API writes, with amounts made up beforehand."""
-    url, brand, distributors, tag = target
+    url, brand, distributors, tag, told = target
     orders = _orders(worker, count, tag)
     first = (worker + 1 << 50) + (int(time.time()) << 19)
     with psycopg.connect(url) as connection:
@@ -83,6 +85,8 @@ def write_by_hand(worker: int, count: int, target: tuple[str, int, dict[str, int
         for number, order in enumerate(orders):
             earner = distributors[order.distributor or ""]
             _write_one(cur, brand, first + number, earner, order)
+            if told:
+                _write_told(cur, brand, first + number, earner, order)
             connection.commit()
 
 
@@ -128,6 +132,27 @@ def _write_one(
     cur.execute("INSERT INTO unfolded_posting VALUES (%s, %s)", (brand, order_id))
 
 
+def _write_told(
+    cur: psycopg.Cursor[Any], brand: int, order_id: int, earner: int, order: OrderIn
+) -> None:
+    """What a plan that asks for more leaves behind as well."""
+    cur.execute(
+        "INSERT INTO customer VALUES (%s, %s, %s) ON CONFLICT DO NOTHING",
+        (brand, order.buyer, order_id),
+    )
+    cur.execute(
+        "INSERT INTO order_facts VALUES (%s, %s, true, %s, %s, %s, 0, 0, 0, 1, 1, 1, 1, 1, 1, 0)",
+        (brand, order_id, earner, earner, earner),
+    )
+    for level in (1, 2, 3):
+        cur.execute(
+            "INSERT INTO distributor_day AS d VALUES (%s, %s, %s, 1, 1, 1)"
+            " ON CONFLICT (brand_id, distributor_id, day) DO UPDATE SET orders = d.orders + 1,"
+            " volume = d.volume + 1, earned = d.earned + 1",
+            (brand, earner + level, date(2026, 1, 1)),
+        )
+
+
 _started = multiprocessing.get_context("fork").Event()
 
 
@@ -164,10 +189,17 @@ def _wait_until_ready(port: int) -> None:
     raise RuntimeError("the server did not come up")
 
 
-def run(bench: Bench, count: int = 400, runs: int = 3, port: int = 18_080) -> None:
+def run(
+    bench: Bench,
+    count: int = 400,
+    runs: int = 3,
+    port: int = 18_080,
+    *,
+    plan: dict[str, Any] = PLAN,
+) -> None:
     """Measure ``count`` orders from each of eight clients."""
     with bench.database() as (database, settings, _):
-        brand = make_brand(database, DISTRIBUTORS)
+        brand = make_brand(database, DISTRIBUTORS, plan=plan)
         with database.transaction() as session:
             key = create_key(session, brand_id=brand.id, name="bench")
             rows = session.connection().exec_driver_sql("SELECT external_id, id FROM distributor")
@@ -192,7 +224,9 @@ def run(bench: Bench, count: int = 400, runs: int = 3, port: int = 18_080) -> No
             theirs, mine, ratios = interleave(
                 runs,
                 lambda: _spread(
-                    write_by_hand, count, (url, brand.id, distributors, f"h{next(turn)}")
+                    write_by_hand,
+                    count,
+                    (url, brand.id, distributors, f"h{next(turn)}", plan is FULL),
                 ),
                 lambda: _spread(post_orders, count, (port, key, f"a{next(turn)}")),
             )
@@ -200,7 +234,7 @@ def run(bench: Bench, count: int = 400, runs: int = 3, port: int = 18_080) -> No
             server.terminate()
             server.wait()
     show(
-        f"one order at a time, {PROCESSES} clients",
+        f"one order at a time, {PROCESSES} clients, plan {plan['name']!r}",
         {
             "through the HTTP API": f"{mine:,.0f} /s",
             "hand-written transaction, same rows": f"{theirs:,.0f} /s",

@@ -112,6 +112,17 @@ def _check_length(name: str, values: Any, count: int) -> None:
         raise ValueError(f"column {name} has {len(values)} values for {count} rows")
 
 
+def execute(writer: Writer, statement: str, parameters: list[str | None]) -> None:
+    """Execute another statement that writes, with those of the writer.
+
+    :param statement: with ``{}`` for each parameter, which are text and are to be cast.
+    """
+    into = writer if isinstance(writer, Together) else Together(writer)
+    into.add_statement(statement, parameters)
+    if into is not writer:
+        into.send()
+
+
 @contextmanager
 def together(cursor: psycopg.Cursor[Any], rows: int) -> Iterator[Writer]:
     """A writer that sends what is written in the block as one statement when it is few rows
@@ -135,7 +146,7 @@ class Together:
 
     def __init__(self, cursor: psycopg.Cursor[Any]) -> None:
         self.cursor = cursor
-        self._shapes: list[_Shape] = []
+        self._shapes: list[_Shape | str] = []
         self._parameters: list[str | None] = []
 
     def add(self, model: type[Base], columns: Columns, count: int) -> None:
@@ -151,6 +162,11 @@ class Together:
                 self._parameters.append(array_literal(_as_list(values), types[name]))
         self._shapes.append((model, tuple(columns), tuple(lists)))
 
+    def add_statement(self, statement: str, parameters: list[str | None]) -> None:
+        """Have another statement executed at the end."""
+        self._shapes.append(statement)
+        self._parameters += parameters
+
     def send(self) -> None:
         """Write what was added."""
         if self._shapes:
@@ -163,14 +179,22 @@ _Shape = tuple[type[Base], tuple[str, ...], tuple[str, ...]]
 
 
 @lru_cache(1_000)
-def _statement(shapes: tuple[_Shape, ...]) -> bytes:
+def _statement(shapes: tuple[_Shape | str, ...]) -> bytes:
     number = counter(1)
-    inserts = [_insert(*shape, number) for shape in shapes]
+    inserts = [
+        _numbered(shape, number) if isinstance(shape, str) else _insert(*shape, number)
+        for shape in shapes
+    ]
     *first, last = inserts
     if not first:
         return last.encode()
     named = ", ".join(f"w{n} AS ({insert})" for n, insert in enumerate(first))
     return f"WITH {named} {last}".encode()
+
+
+def _numbered(statement: str, number: Iterator[int]) -> str:
+    head, *parts = statement.split("{}")
+    return head + "".join(f"${next(number)}{part}" for part in parts)
 
 
 def _insert(

@@ -6,7 +6,7 @@ went before is counted then, from the orders themselves.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from distrib.brands.tables import Brand
-from distrib.bulk import array_literal
+from distrib.bulk import Writer, array_literal, execute
 
 Ints = np.ndarray[Any, np.dtype[np.int64]]
 Days = np.ndarray[Any, np.dtype[np.datetime64]]
@@ -76,7 +76,8 @@ def start_counting(session: Session, *, brand: Brand) -> None:
 
 _COUNT = """
 INSERT INTO distributor_day AS d (brand_id, distributor_id, day, orders, volume, earned)
-SELECT %s, u.* FROM unnest(%s::bigint[], %s::date[], %s::bigint[], %s::bigint[], %s::bigint[])
+SELECT {}::bigint, u.* FROM unnest({}::bigint[], {}::date[], {}::bigint[], {}::bigint[],
+                                   {}::bigint[])
      u (distributor_id, day, orders, volume, earned)
 ON CONFLICT (brand_id, distributor_id, day) DO UPDATE
 SET orders = d.orders + excluded.orders, volume = d.volume + excluded.volume,
@@ -85,7 +86,7 @@ SET orders = d.orders + excluded.orders, volume = d.volume + excluded.volume,
 
 
 def count_sales(
-    cur: psycopg.Cursor[Any],
+    writer: Writer,
     *,
     brand_id: int,
     day: Days,
@@ -123,7 +124,7 @@ def count_sales(
     days = unique[:, 1].astype("datetime64[D]").tolist()
     columns = [array_literal(each, "int8") for each in (unique[:, 0].tolist(), *total.T.tolist())]
     columns.insert(1, array_literal(days, "date"))
-    cur.execute(_COUNT, [brand_id, *columns])
+    execute(writer, _COUNT, [str(brand_id), *columns])
 
 
 _ADMIT = """
@@ -138,13 +139,13 @@ WHERE EXISTS (SELECT FROM customer c WHERE c.brand_id = %s AND c.buyer = u.buyer
 """
 
 
-def admit_customers(
+def ask_firsts(
     cur: psycopg.Cursor[Any],
     *,
     brand_id: int,
     buyers: Sequence[str | None],
     order_ids: Sequence[int],
-) -> set[int]:
+) -> Callable[[], set[int]]:
     """Note the buyers of orders, and say which of the orders are their buyer's first.
 
     Of two orders of a new buyer that come at once one is the first: the other waits here for it.
@@ -154,10 +155,10 @@ def admit_customers(
         if buyer is not None:
             firsts.setdefault(buyer, order_id)
     if not firsts:
-        return set()
+        return set
     names = sorted(firsts)
     ids = [firsts[name] for name in names]
     texts, numbers = array_literal(names, "text"), array_literal(ids, "int8")
     cur.execute(_ADMIT, [brand_id, texts, numbers])
     cur.execute(_FIRST, [texts, numbers, brand_id])
-    return {row[0] for row in cur}
+    return lambda: {row[0] for row in cur}

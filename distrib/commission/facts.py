@@ -11,14 +11,14 @@ import numpy as np
 import psycopg
 
 from distrib.brands.tables import Brand
-from distrib.commission.counting import admit_customers
+from distrib.commission.counting import ask_firsts
 from distrib.commission.earners import ENDLESS, Ledger, Sale, Told, concerned, credited, tell
 from distrib.commission.plan import MAX_LEVELS, Plan, Unfilled
 from distrib.commission.standings import (
+    ask_chains,
+    ask_reached,
+    ask_sales,
     lock_distributors,
-    read_chains,
-    read_reached,
-    read_sales,
     read_standings,
 )
 from distrib.referrals.credit import Credit
@@ -71,17 +71,32 @@ def find_facts(cur: psycopg.Cursor[Any], *, brand: Brand, coming: Sequence[Comin
         )
         whose.append(who)
         sales.append(Sale(each.plan, each.at, each.day, who, upline, each.volume))
-    first = np.zeros(len(coming), bool)
-    if any(each.credit.counts_sales for each in coming):
-        ids = [each.id for each in coming]
-        firsts = admit_customers(
-            cur, brand_id=brand.id, buyers=[each.buyer for each in coming], order_ids=ids
-        )
-        first = np.array([each in firsts for each in ids], bool)
     asked = np.array([sale.plan is not None and sale.plan.uses_facts for sale in sales], bool)
+    first = np.zeros(len(coming), bool)
+    counts = any(each.credit.counts_sales for each in coming)
+    if not (counts or asked.any()):
+        return Facts(sales, whose, _plain(sales), first, Ledger({}, {}), asked)
+    connection, ids = cur.connection, [each.id for each in coming]
+    rolling = _rolling(sales)
+    with connection.pipeline():
+        firsts = ask_firsts(
+            connection.cursor(),
+            brand_id=brand.id,
+            buyers=[each.buyer if counts else None for each in coming],
+            order_ids=ids,
+        )
+        chains = ask_chains(
+            connection.cursor(),
+            brand_id=brand.id,
+            ids=[sales[n].chain[0] for n in rolling],
+            at=[sales[n].at for n in rolling],
+        )
+    found = firsts()
+    first = np.array([each in found for each in ids], bool)
+    for n, chain in zip(rolling, chains(), strict=True):
+        sales[n] = replace(sales[n], chain=tuple(chain))
     if not asked.any():
         return Facts(sales, whose, _plain(sales), first, Ledger({}, {}), asked)
-    sales = _with_chains(cur, brand, sales)
     ledger = _open_ledger(cur, brand, sales)
     return Facts(sales, whose, tell(sales, ledger), first, ledger, asked)
 
@@ -92,9 +107,9 @@ def _plain(sales: list[Sale]) -> Told:
     return Told(upline, nothing, nothing, np.zeros(len(sales), np.int64), [])
 
 
-def _with_chains(cur: psycopg.Cursor[Any], brand: Brand, sales: list[Sale]) -> list[Sale]:
-    """With all who stood above where a level can roll up to them."""
-    rolling = [
+def _rolling(sales: list[Sale]) -> list[int]:
+    """The orders of which a level can roll up to anybody who stood above."""
+    return [
         n
         for n, sale in enumerate(sales)
         if sale.plan is not None
@@ -102,18 +117,6 @@ def _with_chains(cur: psycopg.Cursor[Any], brand: Brand, sales: list[Sale]) -> l
         and sale.plan.unfilled is Unfilled.ROLL_UP
         and sale.credited is not None
     ]
-    if not rolling:
-        return sales
-    chains = read_chains(
-        cur,
-        brand_id=brand.id,
-        ids=[sales[n].chain[0] for n in rolling],
-        at=[sales[n].at for n in rolling],
-    )
-    made = list(sales)
-    for n, chain in zip(rolling, chains, strict=True):
-        made[n] = replace(sales[n], chain=tuple(chain))
-    return made
 
 
 def _open_ledger(cur: psycopg.Cursor[Any], brand: Brand, sales: list[Sale]) -> Ledger:
@@ -126,11 +129,16 @@ def _open_ledger(cur: psycopg.Cursor[Any], brand: Brand, sales: list[Sale]) -> L
         return Ledger({}, standings)
     known = Ledger({}, standings)
     pairs = {(who, sale.day) for sale in sales for who in concerned(sale, known)}
-    lock_distributors(cur, brand_id=brand.id, ids={who for who, _ in pairs})
-    ledger = Ledger(read_sales(cur, brand_id=brand.id, wanted=pairs), standings)
-    if any(plan.milestones for plan in plans):
-        months = {(who, day.replace(day=1)) for who, day in pairs}
-        ledger.reached.update(read_reached(cur, brand_id=brand.id, wanted=months))
+    months = {(who, day.replace(day=1)) for who, day in pairs}
+    connection, marks = cur.connection, any(plan.milestones for plan in plans)
+    with connection.pipeline():
+        lock_distributors(connection.cursor(), brand_id=brand.id, ids={who for who, _ in pairs})
+        sold = ask_sales(connection.cursor(), brand_id=brand.id, wanted=pairs)
+        reached = ask_reached(
+            connection.cursor(), brand_id=brand.id, wanted=months if marks else ()
+        )
+    ledger = Ledger(sold(), standings)
+    ledger.reached.update(reached())
     return ledger
 
 

@@ -298,17 +298,6 @@ def _write(
     held = np.greater(available, np.datetime64(new[0].credit.matured_through, "D"))
     now = priced.now
     result, owner, upline = priced.result, priced.owner, facts.told.upline
-    if new[0].credit.counts_sales:
-        count_sales(
-            cur,
-            brand_id=brand.id,
-            day=days,
-            credited=np.array([who or 0 for who in facts.credited], np.int64),
-            orders=np.ones(len(new), np.int64),
-            volume=np.array([sale.volume for sale in facts.sales], np.int64),
-            upline=upline,
-            earned=sums_of_levels(result.amount, owner, len(new)),
-        )
     with together(cur, LEVELS * len(owner)) as out:
         write_orders(
             out, brand=brand, new=new, credited=facts.credited, available=available, now=now
@@ -321,6 +310,17 @@ def _write(
             line_no=priced.line_no,
             goods=priced.goods,
         )
+        if new[0].credit.counts_sales:
+            count_sales(
+                out,
+                brand_id=brand.id,
+                day=days,
+                credited=np.array([who or 0 for who in facts.credited], np.int64),
+                orders=np.ones(len(new), np.int64),
+                volume=np.array([sale.volume for sale in facts.sales], np.int64),
+                upline=upline,
+                earned=sums_of_levels(result.amount, owner, len(new)),
+            )
         write_milestones(out, brand=brand, order_ids=order_ids, facts=facts)
         if facts.asked.any():
             write_facts(out, brand=brand, order_ids=order_ids, facts=facts, room=priced.room)

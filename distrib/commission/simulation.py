@@ -116,11 +116,11 @@ def count_orders(
     """How many orders a simulation of these days would look at; at most ``most`` are counted."""
     begin, end = _instants(brand, first, last)
     scope = {"brand": brand.id, "begin": begin, "end": end, "most": most}
-    row = cursor(session).execute(COUNT, scope).fetchone()
+    row = cursor(session).execute(_COUNT, scope).fetchone()
     return int(row[0]) if row else 0
 
 
-COUNT = """
+_COUNT = """
 SELECT count(*) FROM (
     SELECT FROM orders o
     WHERE o.brand_id = %(brand)s AND o.effective_at > '-infinity'

@@ -206,15 +206,6 @@ class Reader:
     categories: Names = field(default_factory=Names)
     _skus: Names = field(default_factory=Names)
 
-    def count(self, most: int | None = None) -> int:
-        """How many orders there are; at most ``most`` are counted."""
-        self.cursor.execute(
-            f"SELECT count(*) FROM (SELECT FROM orders o WHERE {_IN_TIME} LIMIT %(most)s) o",
-            self._scope(self.begin) | {"most": most},
-        )
-        row = self.cursor.fetchone()
-        return int(row[0]) if row else 0
-
     def chunks(self) -> Iterator[Chunk]:
         """All of them in order of time. The next chunk is read while one is worked on; meanwhile
         the cursor's connection is the reader's own."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 
@@ -13,6 +13,10 @@ from distrib.commission.earners import Sales, Standing
 
 HIGHEST = 20
 """How far up a level that is not filled looks for somebody to roll up to."""
+
+T = TypeVar("T")
+Answer = Callable[[], T]
+"""What a statement found: asked for at once, read when the pipeline it stands in has been sent."""
 
 _CHAINS = """
 WITH RECURSIVE up (n, at, depth, id) AS (
@@ -33,6 +37,15 @@ def read_chains(
     cur: psycopg.Cursor[Any], *, brand_id: int, ids: Sequence[int], at: Sequence[datetime]
 ) -> list[list[int]]:
     """Each distributor and all who stood above it at its instant, nearest first."""
+    return ask_chains(cur, brand_id=brand_id, ids=ids, at=at)()
+
+
+def ask_chains(
+    cur: psycopg.Cursor[Any], *, brand_id: int, ids: Sequence[int], at: Sequence[datetime]
+) -> Answer[list[list[int]]]:
+    """:func:`read_chains`, to be called for its answer when the pipeline has been sent."""
+    if not ids:
+        return list
     cur.execute(
         _CHAINS,
         {
@@ -42,10 +55,14 @@ def read_chains(
             "highest": HIGHEST - 1,
         },
     )
-    chains: list[list[int]] = [[] for _ in ids]
-    for number, chain in cur:
-        chains[number - 1] = chain
-    return chains
+
+    def answer() -> list[list[int]]:
+        chains: list[list[int]] = [[] for _ in ids]
+        for number, chain in cur:
+            chains[number - 1] = chain
+        return chains
+
+    return answer
 
 
 _LOCK = """
@@ -100,9 +117,9 @@ LEFT JOIN LATERAL (
 """
 
 
-def read_sales(
+def ask_sales(
     cur: psycopg.Cursor[Any], *, brand_id: int, wanted: Iterable[tuple[int, date]]
-) -> dict[tuple[int, date], Sales]:
+) -> Answer[dict[tuple[int, date], Sales]]:
     """The sales of each distributor as of its day. To be called with the distributors locked."""
     pairs = sorted(set(wanted))
     cur.execute(
@@ -113,7 +130,7 @@ def read_sales(
             "days": array_literal([pair[1] for pair in pairs], "date"),
         },
     )
-    return {(row[0], row[1]): Sales(*row[2:]) for row in cur}
+    return lambda: {(row[0], row[1]): Sales(*row[2:]) for row in cur}
 
 
 _REACHED = """
@@ -125,11 +142,13 @@ CROSS JOIN LATERAL (
 """
 
 
-def read_reached(
+def ask_reached(
     cur: psycopg.Cursor[Any], *, brand_id: int, wanted: Iterable[tuple[int, date]]
-) -> dict[tuple[int, date], set[int]]:
+) -> Answer[dict[tuple[int, date], set[int]]]:
     """The marks that distributors have reached in months. With the distributors locked."""
     pairs = sorted(wanted)
+    if not pairs:
+        return dict
     cur.execute(
         _REACHED,
         {
@@ -138,7 +157,11 @@ def read_reached(
             "months": array_literal([pair[1] for pair in pairs], "date"),
         },
     )
-    found: dict[tuple[int, date], set[int]] = {}
-    for distributor, month, mark in cur:
-        found.setdefault((distributor, month), set()).add(mark)
-    return found
+
+    def answer() -> dict[tuple[int, date], set[int]]:
+        found: dict[tuple[int, date], set[int]] = {}
+        for distributor, month, mark in cur:
+            found.setdefault((distributor, month), set()).add(mark)
+        return found
+
+    return answer

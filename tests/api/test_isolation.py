@@ -82,7 +82,7 @@ def test_lists_and_reports_show_nothing_of_another_brand(
 ) -> None:
     for path in (
         *("/plans", "/plans/drafts", "/brand/acknowledgements", "/distributors", "/orders"),
-        *("/commissions", "/settlement/batches"),
+        *("/plans/simulations", "/commissions", "/settlement/batches"),
     ):
         assert stranger.get(path)["items"] == []
     assert stranger.get("/commissions", order=theirs["order"][0])["items"] == []

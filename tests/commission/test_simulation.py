@@ -35,7 +35,8 @@ from distrib.commission.simulations import (
 from distrib.db import Database
 from distrib.errors import InvalidInput
 from distrib.orders.document import LineIn
-from distrib.tree.service import DistributorStatus, move_distributor
+from distrib.tree.facts import DistributorStatus
+from distrib.tree.service import move_distributor
 from distrib.tree.standing import set_rank, set_status
 from tests import factories
 from tests.factories import NOON, days, give_back, ids_of, order, refund, take
@@ -223,6 +224,20 @@ def test_two_versions_and_a_plan_between(db: Database, brand: Brand) -> None:
         "web": 6_000,
         "shop": 5_000,
     }
+
+
+@pytest.mark.parametrize("name", ["caps", "tiers-by-volume", "new-customers"])
+def test_what_was_kept_of_some_and_found_out_of_others(
+    db: Database, brand: Brand, name: str
+) -> None:
+    busy(db, brand, examples.load(name), refunds=True, count=20)
+    later = NOON + days(25)
+    factories.plan(db, brand, "1%", effective_from=later)
+    ids_of(take(db, brand, *(order(f"z-{n}", 9_000) for n in range(3)), now=later))
+    ids_of(take(db, brand, *(order(f"y-{n}", 9_000, placed_at=later) for n in range(4))))
+    told = simulate(db, brand, 1)
+    assert (told.orders, told.recorded, told.differing) == (67, 63, 4)
+    assert {each.external_id for each in told.differ_most} == {f"y-{n}" for n in range(4)}
 
 
 def test_a_changed_rate_changes_what_it_says(db: Database, brand: Brand) -> None:
