@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from distrib.cli.plan_parts import (
 )
 from distrib.cli.simulate import compare, simulate, simulations
 from distrib.cli.times import Instant
+from distrib.commission import examples
 from distrib.commission.plan import MAX_LEVELS, Plan
 from distrib.commission.plan_diff import describe_changes
 from distrib.commission.plan_document import read_plan
@@ -48,6 +50,10 @@ def _rules(plan: Plan) -> Table:
     return table("|".join([">no", "rule", "applies to", *levels]), rows)
 
 
+def _rules_in_words(plan: Plan) -> str:
+    return "1 rule" if len(plan.rules) == 1 else f"{len(plan.rules):,} rules"
+
+
 @click.group()
 def plan() -> None:
     """Write, approve, publish and compare what a brand pays."""
@@ -63,7 +69,7 @@ def validate(desk: Desk, file: Path, levels: int, currency: str) -> None:
     read = read_plan(read_document(file), levels=levels, currency=currency)
     desk.show(
         {"valid": True, "name": read.name, "rules": len(read.rules)},
-        f"{read.name}: valid, {len(read.rules)} rules, rounding {read.rounding}.",
+        f"{read.name}: valid, {_rules_in_words(read)}, rounding {read.rounding}.",
         _rules(read),
     )
 
@@ -172,3 +178,22 @@ def show_changes(desk: Desk, told: list[str]) -> None:
 plan.add_command(draft)
 for command in (simulate, simulations, compare):
     plan.add_command(command)
+
+
+@plan.command("examples")
+@click.argument("name", required=False)
+@with_desk
+def show_examples(desk: Desk, name: str | None) -> None:
+    """List example plans, or print one: a document to begin with.
+
+    As in: distrib plan examples ranks > my-plan.json
+    """
+    if name is None:
+        listed = {each: str(examples.load(each).get("name", "")) for each in examples.names()}
+        desk.show(listed, facts(list(listed.items())), "distrib plan examples NAME prints one.")
+        return
+    try:
+        document = examples.load(name)
+    except KeyError:
+        raise NotFound(f"there is no example {name!r}; distrib plan examples lists them") from None
+    click.echo(json.dumps(document, indent=2, ensure_ascii=False))

@@ -11,7 +11,7 @@ posted, to the cent. For all others it is found out as it would have been then, 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
@@ -22,30 +22,22 @@ from sqlalchemy.orm import Session
 from distrib import clock
 from distrib.brands.jurisdiction import channel_levels
 from distrib.brands.tables import Brand
-from distrib.commission.earners import ENDLESS, Ledger, Sale, rooms, tell
-from distrib.commission.engine import Orders, Result, limit
-from distrib.commission.facts import as_computed
-from distrib.commission.known import Known, nothing_known, price_by
-from distrib.commission.plan import MAX_LEVELS, Plan, SelfPurchase, Unfilled
+from distrib.commission.earners import Ledger
+from distrib.commission.plan import Plan
 from distrib.commission.plan_document import document_hash
 from distrib.commission.service import check_plan, compiled_plan, get_plan_version
+from distrib.commission.simulation_pricing import Pricing, only
 from distrib.commission.simulation_read import (
-    Chunk,
     Reader,
     read_all_standings,
     read_forest,
 )
-from distrib.commission.simulation_report import Priced, Report, Tally, sums_of_runs
-from distrib.commission.simulation_tree import NOBODY, Forest
-from distrib.commission.standings import HIGHEST
+from distrib.commission.simulation_report import Report, Tally
 from distrib.commission.tables import PlanVersion
 from distrib.db import cursor
 from distrib.errors import InvalidInput
 from distrib.orders.tables import Order
 from distrib.tree.tables import Distributor
-
-Ints = np.ndarray[Any, np.dtype[np.int64]]
-Bools = np.ndarray[Any, np.dtype[np.bool_]]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST_DAY, _LAST_DAY = date(1970, 1, 2), date(2200, 12, 31)
@@ -173,7 +165,9 @@ def simulate_span(
     plan, (first, last), since = candidate.plan, days, _microseconds(begin)
     cur = cursor(session)
     kept = _all_kept(session, brand, candidate, begin, end)
-    asks = plan.uses_facts and not kept
+    # which order is a buyer's first needs no looking back: the database says it of each
+    looks_back = plan.uses_volume or plan.uses_room or plan.uses_rank or bool(plan.eligibility)
+    asks = looks_back and not kept
     if asks:
         begin = _instants(brand, _warm_up(plan, first), last)[0]
     reader = Reader(
@@ -187,14 +181,14 @@ def simulate_span(
     )
     forest = read_forest(cur, brand.id)
     standings: Any = read_all_standings(cur, brand.id) if asks else {}
-    pricing = _Pricing(candidate, forest, Ledger({}, standings) if asks else None)
+    pricing = Pricing(plan, candidate.same, forest, Ledger({}, standings) if asks else None)
     tally = Tally(len(forest.ids))
     for chunk in reader.chunks():
         if len(reader.channels.texts) != len(pricing.channels):
             pricing.channels = list(reader.channels.texts)
         part = pricing.price(chunk)
         if asks:
-            part = _only(part, chunk.at >= since)
+            part = only(part, chunk.at >= since)
         tally.add(part)
         if on_progress is not None:
             on_progress(tally.orders)
@@ -265,225 +259,3 @@ def _all_kept(
     before = [row.id for row in versions if row.effective_from <= begin][-1:]
     within = [row.id for row in versions if row.effective_from > begin]
     return bool(before) and candidate.same.issuperset([*before, *within])
-
-
-@dataclass(frozen=True, slots=True)
-class _Known(Known):
-    """What is known of orders, their instants in numbers already.
-
-    :param instants: microseconds since 1970; ``at`` is left empty.
-    """
-
-    instants: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
-
-    def orders(self, plan: Plan) -> Orders:
-        """What the engine needs of it."""
-        return Orders(
-            upline=self.upline,
-            channel=self.channel,
-            at=self.instants,
-            first=self.first,
-            rank=self.rank,
-            volume=self.volume,
-            room=self.room if plan.uses_room else None,
-            marks=self.marks,
-        )
-
-
-class _Pricing:
-    """Prices chunk after chunk.
-
-    :param ledger: what was sold and earned so far; None where the plan does not ask, or all that
-        it asks was kept.
-    """
-
-    def __init__(self, candidate: Candidate, forest: Forest, ledger: Ledger | None) -> None:
-        self.plan = candidate.plan
-        self.same = np.array(sorted(candidate.same), np.int64)
-        self.forest = forest
-        self.ledger = ledger
-        self.channels: list[str | None] = []
-
-    def price(self, chunk: Chunk) -> Priced:
-        """What the orders would have paid."""
-        plan = self.plan
-        recorded = np.isin(chunk.version, self.same)
-        credited, chain = self._credited(chunk)
-        number = chain[:, :MAX_LEVELS]
-        upline = self.forest.id_of(number)
-        _, rank, volume, room = nothing_known(len(chunk.id))
-        marks = np.zeros(len(chunk.id), np.int64)
-        sales: list[Sale] = []
-        sequence = np.lexsort((chunk.id, chunk.at))
-        if self.ledger is not None:
-            sales = self._sales(chunk, sequence, credited, chain)
-            told = tell(sales, self.ledger)
-            upline[sequence], rank[sequence], volume[sequence] = told.upline, told.rank, told.volume
-            marks[sequence] = told.marks
-        first = chunk.first.copy()
-        kept = np.zeros(len(chunk.id), bool)
-        if chunk.recorded is not None:
-            of = recorded[chunk.recorded.order]
-            mine = chunk.recorded.order[of]
-            kept[mine] = True
-            first[mine] = chunk.recorded.first[of]
-            upline[mine], rank[mine] = chunk.recorded.upline[of], chunk.recorded.rank[of]
-            volume[mine] = chunk.recorded.volume[of]
-            room[mine] = as_computed(chunk.recorded.room[of])
-            marks[mine] = chunk.recorded.marks[of]
-        if self.ledger is not None or kept.any():
-            number = self.forest.number(upline)
-        # what a refund freed under a distributor's cap may have gone to another order
-        refunded = kept & chunk.refunded
-        if refunded.any():
-            room[refunded] = np.minimum(room, _paid(chunk))[refunded]
-        known = _Known(
-            plan=(),
-            at=(),
-            channel=self._channels_of(chunk),
-            upline=upline,
-            first=first,
-            rank=rank,
-            volume=volume,
-            room=np.full_like(room, ENDLESS),
-            marks=marks,
-            instants=chunk.at,
-        )
-        limited = bool(plan.caps.order is not None or plan.caps.line is not None)
-        result = price_by(plan, known, chunk.owner, chunk.goods, chunk.left, trace=limited)
-        wanted = sums_of_runs(result.amount, chunk.starts)
-        uncapped = capped = wanted.sum(axis=1)
-        if limited:
-            cut = result.stages["bonus"] - result.stages["cap"]
-            uncapped = capped + sums_of_runs(cut.sum(axis=1), chunk.starts)
-        if plan.uses_room:
-            if self.ledger is not None:
-                found = rooms(sales, upline[sequence], wanted[sequence], self.ledger)
-                again = np.empty_like(found)
-                again[sequence] = found
-                room[~kept] = again[~kept]
-            result = limit(result, chunk.owner, room)
-        return self._part(
-            chunk,
-            result,
-            number=number,
-            upline=upline,
-            recorded=recorded,
-            uncapped=uncapped,
-            capped=capped,
-        )
-
-    def _part(
-        self,
-        chunk: Chunk,
-        result: Result,
-        *,
-        number: Ints,
-        upline: Ints,
-        recorded: Bools,
-        uncapped: Ints,
-        capped: Ints,
-    ) -> Priced:
-        paid = chunk.paid
-        # who got a commission is nearly always who would get it: that number is known
-        got = number[paid.order, paid.level]
-        others = np.flatnonzero(upline[paid.order, paid.level] != paid.distributor)
-        if len(others):
-            got[others] = self.forest.number(paid.distributor[others])
-        after = sums_of_runs(result.amount.sum(axis=1), chunk.starts)
-        return Priced(
-            ids=chunk.id,
-            channel=chunk.channel,
-            recorded=recorded,
-            owner=chunk.owner,
-            starts=chunk.starts,
-            sales=chunk.left.net,
-            category=chunk.category,
-            amount=result.amount,
-            upline=number,
-            paid_order=paid.order,
-            paid_line=paid.line,
-            paid_level=paid.level,
-            paid_amount=paid.amount,
-            got=got,
-            uncapped=uncapped,
-            capped=uncapped > capped,
-            roomless=capped > after,
-        )
-
-    def _credited(self, chunk: Chunk) -> tuple[Ints, Ints]:
-        """Ids of whom orders are credited to, and numbers of who stood above: what
-        :func:`distrib.commission.earners.credited` says, for many."""
-        plan = self.plan
-        bought = chunk.buyer != 0
-        of = np.where(bought, chunk.buyer, chunk.distributor)
-        depth = MAX_LEVELS
-        if self.ledger is not None and plan.eligibility and plan.unfilled is Unfilled.ROLL_UP:
-            depth = HIGHEST
-        by_sponsor = bool(bought.any()) and plan.self_purchase is SelfPurchase.SPONSOR_FIRST
-        chain = self.forest.chains(self.forest.number(of), chunk.at, depth + by_sponsor)
-        if not bought.any():
-            return of, chain
-        if plan.self_purchase is SelfPurchase.OFF:
-            of = np.where(bought, 0, of)
-            chain[bought] = NOBODY
-        elif by_sponsor:
-            above = chain[:, 1:]
-            chain = np.where(bought[:, None], above, chain[:, :-1])
-            of = np.where(bought, self.forest.id_of(above[:, 0]), of)
-        return of, chain
-
-    def _sales(self, chunk: Chunk, sequence: Ints, credited: Ints, chain: Ints) -> list[Sale]:
-        """The orders in order of time, as what decides about earners looks at them."""
-        volume = sums_of_runs(chunk.left.net, chunk.starts)
-        ids = self.forest.id_of(chain)
-        columns = (chunk.at, chunk.day, credited, ids, volume)
-        days: dict[int, date] = {}
-        made = []
-        rows = zip(*(column[sequence].tolist() for column in columns), strict=True)
-        for at, day, who, above, sold in rows:
-            if day not in days:
-                days[day] = date(1970, 1, 1) + timedelta(days=day)
-            instant = _EPOCH + timedelta(microseconds=at)
-            made.append(Sale(self.plan, instant, days[day], who or None, tuple(above), sold))
-        return made
-
-    def _channels_of(self, chunk: Chunk) -> list[str | None]:
-        found: list[str | None] = np.array(self.channels, object)[chunk.channel].tolist()
-        return found
-
-
-def _paid(chunk: Chunk) -> Ints:
-    """What each order has paid each level."""
-    paid = np.zeros((len(chunk.id), MAX_LEVELS), np.int64)
-    np.add.at(paid, (chunk.paid.order, chunk.paid.level), chunk.paid.amount)
-    return paid
-
-
-def _only(part: Priced, mine: Bools) -> Priced:
-    """Some of the orders."""
-    if mine.all():
-        return part
-    number = np.cumsum(mine) - 1
-    lines, paid = mine[part.owner], mine[part.paid_order]
-    line_number = np.append(np.cumsum(lines) - 1, -1)
-    counts = np.diff(part.starts)[mine]
-    return Priced(
-        ids=part.ids[mine],
-        channel=part.channel[mine],
-        recorded=part.recorded[mine],
-        owner=number[part.owner[lines]],
-        starts=np.concatenate([[0], np.cumsum(counts)]),
-        sales=part.sales[lines],
-        category=part.category[lines],
-        amount=part.amount[lines],
-        upline=part.upline[mine],
-        paid_order=number[part.paid_order[paid]],
-        paid_line=line_number[part.paid_line[paid]],
-        paid_level=part.paid_level[paid],
-        paid_amount=part.paid_amount[paid],
-        got=part.got[paid],
-        uncapped=part.uncapped[mine],
-        capped=part.capped[mine],
-        roomless=part.roomless[mine],
-    )

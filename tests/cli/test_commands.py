@@ -268,3 +268,14 @@ def test_times_are_where_the_brand_lives(cli: Cli, db: Database, brand: Brand, s
     with clock.travel(NOON + days(1)):
         cli.well("distributors", "add", "dee", "--name", "Dee", "--brand", slug)
     assert "2026-03-02 12:00" in cli.well("distributors", "show", "dee", "--brand", slug)
+
+
+def test_example_plans_to_begin_with(cli: Cli, tmp_path: Path) -> None:
+    listed = cli.document("plan", "examples")
+    assert {"three-levels", "ranks", "tiers-by-volume"} <= listed.keys()
+    for name in listed:
+        file = tmp_path / f"{name}.json"
+        file.write_text(cli.well("plan", "examples", name))
+        assert "valid" in cli.well("plan", "validate", file)
+    said = cli("plan", "examples", "pyramid")
+    assert (said.code, "no example 'pyramid'" in said.err) == (2, True)
