@@ -26,6 +26,7 @@ from distrib.commission.earners import Ledger
 from distrib.commission.plan import Plan
 from distrib.commission.plan_document import document_hash
 from distrib.commission.service import check_plan, compiled_plan, get_plan_version
+from distrib.commission.simulation_facts import Memory
 from distrib.commission.simulation_pricing import Pricing, only
 from distrib.commission.simulation_read import (
     Reader,
@@ -33,13 +34,13 @@ from distrib.commission.simulation_read import (
     read_forest,
 )
 from distrib.commission.simulation_report import Report, Tally
+from distrib.commission.simulation_tree import EPOCH
 from distrib.commission.tables import PlanVersion
 from distrib.db import cursor
 from distrib.errors import InvalidInput
 from distrib.orders.tables import Order
 from distrib.tree.tables import Distributor
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST_DAY, _LAST_DAY = date(1970, 1, 2), date(2200, 12, 31)
 
 
@@ -180,8 +181,13 @@ def simulate_span(
         facts=plan.uses_facts and bool(candidate.same),
     )
     forest = read_forest(cur, brand.id)
-    standings: Any = read_all_standings(cur, brand.id) if asks else {}
-    pricing = Pricing(plan, candidate.same, forest, Ledger({}, standings) if asks else None)
+    past: Ledger | Memory | None = None
+    if asks:
+        standings = read_all_standings(cur, brand.id)
+        # where sales decide who earns it goes order by order
+        one_by_one = bool(plan.eligibility)
+        past = Ledger({}, standings) if one_by_one else Memory(plan, forest, standings)
+    pricing = Pricing(plan, candidate.same, forest, past)
     tally = Tally(len(forest.ids))
     for chunk in reader.chunks():
         if len(reader.channels.texts) != len(pricing.channels):
@@ -234,7 +240,7 @@ def _instants(brand: Brand, first: date, last: date) -> tuple[datetime, datetime
 
 
 def _microseconds(instant: datetime) -> int:
-    return (instant - _EPOCH) // timedelta(microseconds=1)
+    return (instant - EPOCH) // timedelta(microseconds=1)
 
 
 def _warm_up(plan: Plan, first: date) -> date:

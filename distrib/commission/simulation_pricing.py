@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Any
 
 import numpy as np
@@ -14,15 +14,14 @@ from distrib.commission.engine import Orders, Result, limit
 from distrib.commission.facts import as_computed
 from distrib.commission.known import Known, nothing_known, price_by
 from distrib.commission.plan import MAX_LEVELS, Plan, SelfPurchase, Unfilled
+from distrib.commission.simulation_facts import Memory
 from distrib.commission.simulation_read import Chunk
 from distrib.commission.simulation_report import Priced, sums_of_runs
-from distrib.commission.simulation_tree import NOBODY, Forest
+from distrib.commission.simulation_tree import EPOCH, NOBODY, Forest
 from distrib.commission.standings import HIGHEST
 
 Ints = np.ndarray[Any, np.dtype[np.int64]]
 Bools = np.ndarray[Any, np.dtype[np.bool_]]
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,67 +47,59 @@ class _Known(Known):
         )
 
 
+@dataclass(slots=True)
+class _Told:
+    """What a plan is told of a chunk's orders.
+
+    :param number: of who earns, -1 for nobody; ``upline`` has the ids.
+    :param sequence: the orders in order of time, where that matters; ``sales`` likewise.
+    """
+
+    number: Ints
+    upline: Ints
+    first: Bools
+    rank: Ints
+    volume: Ints
+    room: Ints
+    marks: Ints
+    sequence: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
+    sales: list[Sale] = field(default_factory=list)
+
+
 class Pricing:
     """Prices chunk after chunk.
 
     :param same: ids of the versions that say the same as the plan.
-    :param ledger: what was sold and earned so far; None where the plan does not ask, or all that
-        it asks was kept.
+    :param past: what was sold and earned so far, order by order or chunk by chunk; None where the
+        plan does not ask, or all that it asks was kept.
     """
 
     def __init__(
-        self, plan: Plan, same: Collection[int], forest: Forest, ledger: Ledger | None
+        self, plan: Plan, same: Collection[int], forest: Forest, past: Ledger | Memory | None
     ) -> None:
         self.plan = plan
         self.same = np.array(sorted(same), np.int64)
         self.forest = forest
-        self.ledger = ledger
+        self.ledger = past if isinstance(past, Ledger) else None
+        self.memory = past if isinstance(past, Memory) else None
         self.channels: list[str | None] = []
 
     def price(self, chunk: Chunk) -> Priced:
         """What the orders would have paid."""
         plan = self.plan
         recorded = np.isin(chunk.version, self.same)
-        credited, chain = self._credited(chunk)
-        number = chain[:, :MAX_LEVELS]
-        upline = self.forest.id_of(number)
-        _, rank, volume, room = nothing_known(len(chunk.id))
-        marks = np.zeros(len(chunk.id), np.int64)
-        sales: list[Sale] = []
-        sequence = np.zeros(0, np.int64)
-        if self.ledger is not None:
-            sequence = np.lexsort((chunk.id, chunk.at))
-            sales = self._sales(chunk, sequence, credited, chain)
-            told = tell(sales, self.ledger)
-            upline[sequence], rank[sequence], volume[sequence] = told.upline, told.rank, told.volume
-            marks[sequence] = told.marks
-        first = chunk.first.copy()
-        kept = np.zeros(len(chunk.id), bool)
-        if chunk.recorded is not None:
-            of = recorded[chunk.recorded.order]
-            mine = chunk.recorded.order[of]
-            kept[mine] = True
-            first[mine] = chunk.recorded.first[of]
-            upline[mine], rank[mine] = chunk.recorded.upline[of], chunk.recorded.rank[of]
-            volume[mine] = chunk.recorded.volume[of]
-            room[mine] = as_computed(chunk.recorded.room[of])
-            marks[mine] = chunk.recorded.marks[of]
-        if self.ledger is not None or kept.any():
-            number = self.forest.number(upline)
-        # what a refund freed under a distributor's cap may have gone to another order
-        refunded = kept & chunk.refunded
-        if refunded.any():
-            room[refunded] = np.minimum(room, _paid(chunk))[refunded]
+        told = self._tell(chunk)
+        kept = self._put_kept(chunk, recorded, told)
         known = _Known(
             plan=(),
             at=(),
             channel=self._channels_of(chunk),
-            upline=upline,
-            first=first,
-            rank=rank,
-            volume=volume,
-            room=np.full_like(room, ENDLESS),
-            marks=marks,
+            upline=told.upline,
+            first=told.first,
+            rank=told.rank,
+            volume=told.volume,
+            room=np.full_like(told.room, ENDLESS),
+            marks=told.marks,
             instants=chunk.at,
         )
         limited = bool(plan.caps.order is not None or plan.caps.line is not None)
@@ -119,21 +110,82 @@ class Pricing:
             cut = result.stages["bonus"] - result.stages["cap"]
             uncapped = capped + sums_of_runs(cut.sum(axis=1), chunk.starts)
         if plan.uses_room:
-            if self.ledger is not None:
-                found = rooms(sales, upline[sequence], wanted[sequence], self.ledger)
-                again = np.empty_like(found)
-                again[sequence] = found
-                room[~kept] = again[~kept]
-            result = limit(result, chunk.owner, room)
+            found = self._rooms(chunk, told, wanted)
+            result = limit(result, chunk.owner, np.where(kept[:, None], told.room, found))
         return self._part(
             chunk,
             result,
-            number=number,
-            upline=upline,
+            number=told.number,
+            upline=told.upline,
             recorded=recorded,
             uncapped=uncapped,
             capped=capped,
         )
+
+    def _tell(self, chunk: Chunk) -> _Told:
+        """What the plan would have been told, but for what is kept."""
+        credited, chain = self._credited(chunk)
+        number = chain[:, :MAX_LEVELS].copy()
+        _, rank, volume, room = nothing_known(len(chunk.id))
+        marks = np.zeros(len(chunk.id), np.int64)
+        told = _Told(
+            number, self.forest.id_of(number), chunk.first.copy(), rank, volume, room, marks
+        )
+        if self.ledger is not None:
+            told.sequence = sequence = np.lexsort((chunk.id, chunk.at))
+            told.sales = self._sales(chunk, sequence, credited, chain)
+            found = tell(told.sales, self.ledger)
+            told.upline[sequence], rank[sequence] = found.upline, found.rank
+            volume[sequence], marks[sequence] = found.volume, found.marks
+            told.number = self.forest.number(told.upline)
+        elif self.memory is not None:
+            told.sequence = sequence = np.lexsort((chunk.id, chunk.at))
+            number[:, self.plan.levels :] = NOBODY
+            told.upline = self.forest.id_of(number)
+            seller = self.forest.number(credited)
+            sold = sums_of_runs(chunk.left.net, chunk.starts)
+            told.rank = self.memory.ladder.ranks(number, chunk.at)
+            volume[sequence] = self.memory.volumes(
+                _month(chunk)[sequence], seller[sequence], sold[sequence], number[sequence]
+            )
+            told.marks = self.memory.marks(seller, number)
+        return told
+
+    def _put_kept(self, chunk: Chunk, recorded: Bools, told: _Told) -> Bools:
+        """Put what was kept of orders in the place of what was found out; of which it was."""
+        kept = np.zeros(len(chunk.id), bool)
+        if chunk.recorded is None:
+            return kept
+        of = recorded[chunk.recorded.order]
+        mine = chunk.recorded.order[of]
+        if not len(mine):
+            return kept
+        kept[mine] = True
+        told.first[mine] = chunk.recorded.first[of]
+        told.upline[mine], told.rank[mine] = chunk.recorded.upline[of], chunk.recorded.rank[of]
+        told.volume[mine], told.marks[mine] = chunk.recorded.volume[of], chunk.recorded.marks[of]
+        told.room[mine] = as_computed(chunk.recorded.room[of])
+        told.number = self.forest.number(told.upline)
+        # what a refund freed under a distributor's cap may have gone to another order
+        refunded = kept & chunk.refunded
+        if refunded.any():
+            told.room[refunded] = np.minimum(told.room, _paid(chunk))[refunded]
+        return kept
+
+    def _rooms(self, chunk: Chunk, told: _Told, wanted: Ints) -> Ints:
+        """What the caps of days and months leave each earner of each order."""
+        sequence = told.sequence
+        made = np.full_like(wanted, ENDLESS)
+        if self.ledger is not None:
+            made[sequence] = rooms(told.sales, told.upline[sequence], wanted[sequence], self.ledger)
+        elif self.memory is not None:
+            made[sequence] = self.memory.rooms(
+                chunk.day[sequence],
+                _month(chunk)[sequence],
+                told.number[sequence],
+                wanted[sequence],
+            )
+        return made
 
     def _part(
         self,
@@ -206,13 +258,18 @@ class Pricing:
         for at, day, who, above, sold in rows:
             if day not in days:
                 days[day] = date(1970, 1, 1) + timedelta(days=day)
-            instant = _EPOCH + timedelta(microseconds=at)
+            instant = EPOCH + timedelta(microseconds=at)
             made.append(Sale(self.plan, instant, days[day], who or None, tuple(above), sold))
         return made
 
     def _channels_of(self, chunk: Chunk) -> list[str | None]:
         found: list[str | None] = np.array(self.channels, object)[chunk.channel].tolist()
         return found
+
+
+def _month(chunk: Chunk) -> Ints:
+    """The month of each order, as a number."""
+    return chunk.day.astype("datetime64[D]").astype("datetime64[M]").astype(np.int64)
 
 
 def _paid(chunk: Chunk) -> Ints:

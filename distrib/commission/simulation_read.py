@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from distrib.bulk_read import Ids, read_columns
 from distrib.commission.earners import Standing
 from distrib.commission.goods import Goods, Left
 from distrib.commission.plan import MAX_LEVELS, Base, Plan
-from distrib.commission.simulation_tree import Forest
+from distrib.commission.simulation_tree import EPOCH, Forest
 from distrib.money import MAX_AMOUNT
 
 Ints = np.ndarray[Any, np.dtype[np.int64]]
@@ -30,7 +30,6 @@ MOST_ORDERS = 50_000
 _MOST_LINES = 150_000
 """What a chunk holds, about: orders differ in how many lines they have."""
 _FIRST_CHUNK = 5_000
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +214,7 @@ class Reader:
                 chunk, limit = coming.result()
                 if len(chunk.id) == limit:
                     last = int(np.lexsort((chunk.id, chunk.at))[-1])
-                    at = _EPOCH + timedelta(microseconds=int(chunk.at[last]))
+                    at = EPOCH + timedelta(microseconds=int(chunk.at[last]))
                     lines = max(len(chunk.owner), 1)
                     wanted = min(max(limit * _MOST_LINES // lines, 1_000), MOST_ORDERS)
                     coming = pool.submit(self._read, at, int(chunk.id[last]), wanted)

@@ -5,6 +5,7 @@ Distributors are numbered by their id here, from 0; -1 is nobody.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy as np
 Ints = np.ndarray[Any, np.dtype[np.int64]]
 
 NOBODY = -1
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Forest:

@@ -396,12 +396,15 @@ def test_what_could_not_be_paid_for_by_the_order_is_capped_at_all_of_it() -> Non
         with_rule(match={"distributor": ["ann"]}),
         ranks | {"rules": [DEFAULT | {"rates": ["0%", "60%"]}, by_rank]},
         bonus(kind="first_order", rates=["1%"]),
-        bonus(kind="milestone", month_volume="1", amount="1"),
     ):
         assert read_plan(document, levels=3).caps == Caps(order=PPM)
         less = read_plan(document | {"caps": {"order": "20%"}}, levels=3)
         assert less.caps == Caps(order=200_000)
-    assert read_plan(tiered({"rate": "1%"}), levels=3).caps == Caps()
+    for document in (
+        tiered({"rate": "1%"}),
+        bonus(kind="milestone", month_volume="1", amount="1"),  # for the month, not the order
+    ):
+        assert read_plan(document, levels=3).caps == Caps()
 
 
 @pytest.mark.parametrize(

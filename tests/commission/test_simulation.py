@@ -13,7 +13,8 @@ from sqlalchemy import text
 
 from distrib import clock
 from distrib.brands.tables import Brand
-from distrib.commission import examples, simulation_read
+from distrib.commission import examples, simulation, simulation_read
+from distrib.commission.earners import Ledger
 from distrib.commission.service import newest_version
 from distrib.commission.simulation import (
     Candidate,
@@ -195,6 +196,24 @@ def test_what_was_not_kept_is_found_out(db: Database, brand: Brand, name: str) -
     part = simulate(db, brand, 1, date(2026, 3, 20), date(2026, 4, 3), found_out=True)
     assert part.orders == 45
     assert (part.simulated, part.differing) == (part.paid, 0), part.differ_most
+
+
+@pytest.mark.usefixtures("small_chunks")
+@pytest.mark.parametrize(
+    "name", ["caps", "tiers-by-volume", "new-customers", "ranks", "differential"]
+)
+def test_many_at_once_and_one_by_one_are_the_same(
+    db: Database, brand: Brand, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    busy(db, brand, factories.document(), refunds=True)
+    document = examples.load(name)
+    if name == "caps":
+        document["caps"] |= {"distributor_day": "300.00", "distributor_month": "2000.00"}
+    at_once = simulate(db, brand, document)
+    monkeypatch.setattr(simulation, "Memory", lambda _plan, _forest, known: Ledger({}, known))
+    assert simulate(db, brand, document) == at_once
+    assert at_once.simulated
+    assert at_once.roomless or name != "caps"
 
 
 def test_two_versions_and_a_plan_between(db: Database, brand: Brand) -> None:
