@@ -205,8 +205,9 @@ def test_what_was_not_kept_is_found_out(db: Database, brand: Brand, name: str) -
 def test_many_at_once_and_one_by_one_are_the_same(
     db: Database, brand: Brand, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    busy(db, brand, factories.document(), refunds=True)
     document = examples.load(name)
+    ladder = {"ranks": document["ranks"]} if "ranks" in document else {}
+    busy(db, brand, factories.document() | ladder, refunds=True)
     if name == "caps":
         document["caps"] |= {"distributor_day": "300.00", "distributor_month": "2000.00"}
     at_once = simulate(db, brand, document)
