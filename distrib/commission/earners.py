@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from functools import lru_cache
 from itertools import islice
 from typing import Any
 
@@ -30,6 +31,12 @@ class Standing:
 
     active: bool
     rank: str | None
+
+
+@lru_cache(10_000)
+def month_of(day: date) -> date:
+    """The month of a day, named by its first. Asked for many times a day."""
+    return day.replace(day=1)
 
 
 _NEVER_CHANGED = Standing(active=True, rank=None)
@@ -107,7 +114,7 @@ class Ledger:
     def volume(self, who: int, day: date) -> int:
         """Sold in the month of ``day``."""
         known = self.sales.get((who, day))
-        return (known.month_volume if known else 0) + self._volume[who, day.replace(day=1)]
+        return (known.month_volume if known else 0) + self._volume[who, month_of(day)]
 
     def sold_since(self, who: int, first: date, last: date) -> bool:
         """Whether an order of these days is credited to it."""
@@ -122,24 +129,24 @@ class Ledger:
         before = (known.day_earned, known.month_earned) if known else (0, 0)
         return (
             before[0] + self._earned_in_day[who, day],
-            before[1] + self._earned[who, day.replace(day=1)],
+            before[1] + self._earned[who, month_of(day)],
         )
 
     def sell(self, sale: Sale) -> None:
         """Count an order."""
         if sale.credited is not None:
-            self._volume[sale.credited, sale.day.replace(day=1)] += sale.volume
+            self._volume[sale.credited, month_of(sale.day)] += sale.volume
             self._sold[sale.credited].add(sale.day)
 
     def reach(self, sale: Sale, mark: int) -> None:
         """Note a milestone."""
         if sale.credited is not None:
-            self.reached[sale.credited, sale.day.replace(day=1)].add(mark)
+            self.reached[sale.credited, month_of(sale.day)].add(mark)
 
     def earn(self, who: int, day: date, amount: int) -> None:
         """Count a commission."""
         self._earned_in_day[who, day] += amount
-        self._earned[who, day.replace(day=1)] += amount
+        self._earned[who, month_of(day)] += amount
 
 
 def may_earn(plan: Plan, sale: Sale, who: int, ledger: Ledger) -> bool:
@@ -187,7 +194,7 @@ def _open_marks(plan: Plan, sale: Sale, first: int, ledger: Ledger) -> tuple[int
     """
     if not plan.milestones or sale.credited is None or sale.credited != first:
         return 0, []
-    known = ledger.reached.get((first, sale.day.replace(day=1)), set())
+    known = ledger.reached.get((first, month_of(sale.day)), set())
     before = ledger.volume(first, sale.day)
     marks, crossed = 0, []
     for number, each in enumerate(plan.milestones):
