@@ -9,24 +9,18 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
-from typing import Any
+from datetime import datetime
 
-import numpy as np
 from sqlalchemy import delete, select, text, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from distrib import clock, ids
 from distrib.brands.tables import Brand
-from distrib.bulk import write_rows
 from distrib.commission.book import Book, open_book
-from distrib.commission.counting import count_sales
-from distrib.commission.goods import Left
 from distrib.commission.outcome import CLOCK_TOLERANCE, Outcome, Status, settle_repeats
-from distrib.commission.posting import Changes, Sources, write_commissions
-from distrib.commission.spreading import sums_of_levels
-from distrib.db import Lock, cursor, lock
+from distrib.commission.refund_records import Return, Taken, post_difference, write_refunds
+from distrib.db import Lock, lock
 from distrib.errors import Conflict, DistribError, InvalidInput
 from distrib.money import Rounding, round_ratio
 from distrib.orders.document import (
@@ -36,7 +30,7 @@ from distrib.orders.document import (
     refund_as_json,
     refund_from_json,
 )
-from distrib.orders.tables import Order, Refund, RefundLine, WaitingRefund
+from distrib.orders.tables import Order, WaitingRefund
 
 
 class RefundDiffers(Conflict):
@@ -58,26 +52,6 @@ class RefundExceedsOrder(Conflict):
 
 
 Key = tuple[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class _Return:
-    """What one refund takes back of one line of the book."""
-
-    line: int
-    quantity: int
-    amount: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Taken:
-    """A refund that is being recorded: the ``no``-th of the book's order ``order``."""
-
-    id: int
-    no: int
-    refund: RefundIn
-    order: int
-    returns: list[_Return]
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,12 +230,12 @@ def _end_waiting(session: Session, brand: Brand, refunds: list[RefundIn]) -> Non
         )
 
 
-def _returns(book: Book, order: int, refund: RefundIn) -> list[_Return]:
+def _returns(book: Book, order: int, refund: RefundIn) -> list[Return]:
     """What the refund takes of each line of its order."""
     lines = book.lines_of(order)
     if refund.lines is None:
         whole = [
-            _Return(i, int(book.left.quantity[i]), int(book.left.net[i]))
+            Return(i, int(book.left.quantity[i]), int(book.left.net[i]))
             for i in range(lines.start, lines.stop)
             if book.left.quantity[i] or book.left.net[i]
         ]
@@ -289,7 +263,7 @@ def _returns(book: Book, order: int, refund: RefundIn) -> list[_Return]:
                 f"{amount} is given back, {remaining} is left of the line (minor units)",
                 field=f"lines[{n}].amount",
             )
-        returns.append(_Return(i, line.quantity, amount))
+        returns.append(Return(i, line.quantity, amount))
     return returns
 
 
@@ -299,7 +273,7 @@ def _apply(
     """Apply refunds of different orders to the book and write them."""
     place = {(order.shop, order.external_id): n for n, order in enumerate(book.orders)}
     outcomes: list[Outcome] = []
-    taken: list[_Taken] = []
+    taken: list[Taken] = []
     for refund in refunds:
         order = place[_order_key(refund)]
         try:
@@ -308,139 +282,15 @@ def _apply(
             outcomes.append(Outcome(Status.REJECTED, error=error))
             continue
         book.refunds[order] += 1
-        taken.append(_Taken(ids.new(), book.refunds[order], refund, order, returns))
+        taken.append(Taken(ids.new(), book.refunds[order], refund, order, returns))
         outcomes.append(Outcome(Status.ACCEPTED, taken[-1].id))
         for back in returns:
             book.left.quantity[back.line] -= back.quantity
             book.left.net[back.line] -= back.amount
     if taken:
-        _write(session, brand, taken, book, now)
-        _post_difference(session, brand, taken, book, now)
+        write_refunds(session, brand, taken, book, now)
+        post_difference(session, brand, taken, book, now)
     return outcomes
-
-
-def _write(session: Session, brand: Brand, taken: list[_Taken], book: Book, now: datetime) -> None:
-    cur = cursor(session)
-    write_rows(
-        cur,
-        Refund,
-        {
-            "brand_id": brand.id,
-            "id": [each.id for each in taken],
-            "order_id": [book.orders[each.order].id for each in taken],
-            "no": [each.no for each in taken],
-            "external_id": [each.refund.external_id for each in taken],
-            "content_hash": [content_hash(each.refund) for each in taken],
-            "reason": [each.refund.reason for each in taken],
-            "refunded_at": [each.refund.refunded_at for each in taken],
-            "recorded_at": now,
-        },
-        len(taken),
-    )
-    returns = [(each.id, back) for each in taken for back in each.returns]
-    write_rows(
-        cur,
-        RefundLine,
-        {
-            "brand_id": brand.id,
-            "refund_id": [refund_id for refund_id, _ in returns],
-            "line_no": [int(book.line_no[back.line]) for _, back in returns],
-            "quantity": [back.quantity for _, back in returns],
-            "amount": [back.amount for _, back in returns],
-        },
-        len(returns),
-    )
-
-
-def _post_difference(
-    session: Session, brand: Brand, taken: list[_Taken], book: Book, now: datetime
-) -> None:
-    """Price what remains of the orders, subtract what they have paid, post the rest."""
-    zone = clock.zone(brand.time_zone)
-    orders = [book.orders[each.order] for each in taken]
-    spans = [book.lines_of(each.order) for each in taken]
-    lines = np.concatenate([np.arange(span.start, span.stop) for span in spans])
-    source = np.repeat(np.arange(len(taken)), [span.stop - span.start for span in spans])
-    left = Left(book.left.quantity[lines], book.left.net[lines])
-    result = book.price(session, brand.id, lines, left, paid=book.paid[lines])
-    difference = result.amount - book.paid[lines]
-    book.paid[lines] = result.amount
-    days: Any = [min(e.refund.refunded_at, now).astimezone(zone).date() for e in taken]
-    available = np.array([order.available_on for order in orders], "datetime64[D]")
-    upline = book.upline[[each.order for each in taken]]
-    matured_through, counts_sales = _present(session, brand)
-    if counts_sales:
-        count_sales(
-            cursor(session),
-            brand_id=brand.id,
-            day=np.array(
-                [order.effective_at.astimezone(zone).date() for order in orders], "datetime64[D]"
-            ),
-            credited=np.array([order.credited or 0 for order in orders], np.int64),
-            orders=np.zeros(len(orders), np.int64),
-            volume=np.array([-sum(back.amount for back in each.returns) for each in taken]),
-            upline=upline,
-            earned=sums_of_levels(difference, source, len(taken)),
-        )
-        _give_marks_back(session, brand, book, [each.order for each in taken])
-    write_commissions(
-        cursor(session),
-        brand=brand,
-        sources=Sources(
-            id=np.array([each.id for each in taken], np.int64),
-            order_id=np.array([order.id for order in orders], np.int64),
-            upline=upline,
-            earned_on=np.array(days, "datetime64[D]"),
-            available_on=available,
-            held=available > np.datetime64(matured_through, "D"),
-        ),
-        changes=Changes(
-            source=source,
-            line_no=book.line_no[lines],
-            rule=result.rule,
-            base=result.base,
-            rate_ppm=result.rate_ppm,
-            amount=difference,
-        ),
-        posted_at=now,
-    )
-
-
-_NO_LONGER_REACHED = text(
-    """
-    DELETE FROM milestone_reached m
-    USING unnest(CAST(:orders AS bigint[]), CAST(:volumes AS bigint[])) g (id, volume)
-    WHERE m.brand_id = :brand_id AND m.order_id = g.id AND m.mark > g.volume
-    """
-)
-
-
-def _give_marks_back(session: Session, brand: Brand, book: Book, orders: list[int]) -> None:
-    """A mark that an order no longer reaches can be reached again in its month."""
-    marks = book.known.marks
-    chosen = [n for n in orders if marks is not None and marks[n]]
-    if not chosen:
-        return
-    volumes = [
-        int(book.known.volume[n, 0]) + int(book.left.net[book.lines_of(n)].sum()) for n in chosen
-    ]
-    session.execute(
-        _NO_LONGER_REACHED,
-        {
-            "brand_id": brand.id,
-            "orders": [book.orders[n].id for n in chosen],
-            "volumes": volumes,
-        },
-    )
-
-
-def _present(session: Session, brand: Brand) -> tuple[date, bool]:
-    """Through which day has matured, and whether sales are counted."""
-    # read again: the brand at hand may have been loaded before the lock was
-    row = session.execute(
-        select(Brand.matured_through, Brand.counts_sales).where(Brand.id == brand.id)
-    ).one()
-    return row.matured_through, row.counts_sales
 
 
 def apply_waiting(
