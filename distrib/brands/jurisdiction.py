@@ -68,8 +68,8 @@ def check_levels(levels: int, jurisdiction: str, *, acknowledged: bool) -> int:
         raise InvalidInput(f"{levels} is outside 1 to {MOST_LEVELS}", field="levels")
     if levels > 1 and jurisdiction == CHINA and not acknowledged:
         raise InvalidInput(
-            "a brand in China (CN) has one level until somebody answers for more: create it with"
-            " one, record an acknowledgement of 'levels', then set its levels",
+            "a brand in China (CN) has one level until somebody answers for more: record an"
+            " acknowledgement of 'levels' (distrib brand acknowledge levels), then set its levels",
             field="levels",
         )
     return levels

@@ -174,6 +174,9 @@ class _Reader:
 
     def pays(self, given: Any, at: str, base: UplineBase) -> tuple[Pay, ...]:
         """What each level gets, level 1 first; ``base`` is what levels 2 and 3 are paid of."""
+        if isinstance(given, list) and len(given) > self.levels:
+            has = f"{self.levels} level" + "s" * (self.levels > 1)
+            raise fail(f"names {len(given)} levels; the brand has {has}", at)
         entries = read_list(given, at, self.levels, "rates, one a level")
         pays = tuple(self._pay(entry, f"{at}[{i}]") for i, entry in enumerate(entries))
         if _together([pay.most for pay in pays], base) > 1:

@@ -102,7 +102,7 @@ def campaign(multiplier: str, rate: Any = "10%") -> dict[str, Any]:
         (with_rule(rates=None), "rules[0].rates", "1 to 3 rates"),
         (with_rule(rates="10%"), "rules[0].rates", "1 to 3 rates"),
         (with_rule(rates=[]), "rules[0].rates", "1 to 3 rates"),
-        (with_rule(rates=["1%"] * 4), "rules[0].rates", "1 to 3 rates"),
+        (with_rule(rates=["1%"] * 4), "rules[0].rates", "names 4 levels; the brand has 3 levels"),
         (with_rule(rates=[10]), "rules[0].rates[0]", "'10' is not a rate"),
         (with_rule(rates=[0.1]), "rules[0].rates[0]", "'0.1' is not a rate"),
         (with_rule(rates=[None]), "rules[0].rates[0]", "'None' is not a rate"),
@@ -279,7 +279,9 @@ def test_what_the_database_cannot_keep_is_no_plan(
 @pytest.mark.parametrize("levels", [1, 2, 3])
 def test_a_rule_has_no_more_rates_than_the_brand_has_levels(levels: int) -> None:
     assert read_plan(with_rule(rates=["1%"] * levels), levels=levels).levels == levels
-    with pytest.raises(PlanInvalid, match=f"1 to {levels} rates") as caught:
+    with pytest.raises(
+        PlanInvalid, match=f"names {levels + 1} levels; the brand has {levels} level"
+    ) as caught:
         read_plan(with_rule(rates=["1%"] * (levels + 1)), levels=levels)
     assert caught.value.field == "rules[0].rates"
 
