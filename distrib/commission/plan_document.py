@@ -250,6 +250,9 @@ class _Reader:
                 raise fail("must be one of campaign, first_order, milestone", f"{at}.kind")
         if len(found["milestones"]) > _MOST_MILESTONES:
             raise fail(f"has more than {_MOST_MILESTONES} milestones", "bonuses")
+        marks = [each.volume for each in found["milestones"]]
+        if len(set(marks)) != len(marks):
+            raise fail("two milestones are at the same month_volume; add their amounts", "bonuses")
         return found
 
     def _campaign(self, given: Any, at: str) -> Campaign:

@@ -476,3 +476,13 @@ def test_another_plan_has_another_hash(change: dict[str, Any]) -> None:
     }
     assert document_hash(document) != document_hash(document | change)
     assert document_hash(document) == document_hash(dict(reversed(document.items())))
+
+
+def test_a_mark_has_one_milestone() -> None:
+    goal = {"kind": "milestone", "month_volume": "100", "amount": "1"}
+    document = with_rule() | {"bonuses": [goal, goal | {"month_volume": "100.00"}]}
+    with pytest.raises(PlanInvalid, match="at the same month_volume") as caught:
+        read_plan(document, levels=3)
+    assert caught.value.field == "bonuses"
+    assert len(read_plan(with_rule() | {"bonuses": [goal, goal | {"month_volume": "2"}]},
+                         levels=3).milestones) == 2  # fmt: skip
