@@ -15,6 +15,7 @@ import numpy as np
 
 from distrib.commission.plan import MAX_LEVELS
 from distrib.money import PPM, format_amount
+from distrib.spreadsheet import safe_cell
 
 Ints = np.ndarray[Any, np.dtype[np.int64]]
 Bools = np.ndarray[Any, np.dtype[np.bool_]]
@@ -402,5 +403,5 @@ def as_csv(report: Report) -> str:
             "" if amount is None else format_amount(amount, report.currency, grouped=False)
             for amount in amounts
         ]
-        writer.writerow([part, name, *shown, report.currency])
+        writer.writerow([part, safe_cell(name or ""), *shown, report.currency])
     return text.getvalue()

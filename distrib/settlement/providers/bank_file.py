@@ -17,15 +17,9 @@ from pathlib import Path
 from distrib import faults, ids
 from distrib.money import format_amount, parse_amount
 from distrib.settlement.providers import BatchRef, PaymentFile, PayoutRequest
+from distrib.spreadsheet import safe_cell
 
 COLUMNS = ("request_no", "no", "payee", "name", "amount", "currency")
-
-# a spreadsheet runs a cell that starts like this; a leading quote makes it text
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
-
-
-def _safe(text: str) -> str:
-    return f"'{text}" if text.startswith(_FORMULA) else text
 
 
 def _write_atomically(path: Path, content: bytes) -> None:
@@ -65,8 +59,8 @@ class BankFile:
                 (
                     request.request_no,
                     request.no,
-                    _safe(request.payee),
-                    _safe(request.name),
+                    safe_cell(request.payee),
+                    safe_cell(request.name),
                     format_amount(request.amount, request.currency, grouped=False),
                     request.currency,
                 )
