@@ -181,7 +181,7 @@ def test_a_draft_is_held_against_the_levels_of_the_day(db: Database, office: Off
         )
     with db.transaction() as session:
         session.execute(text("UPDATE brand SET levels = 2 WHERE id = :id"), {"id": office.brand.id})
-    with pytest.raises(PlanInvalid, match="1 to 2 rates"):
+    with pytest.raises(PlanInvalid, match="names 3 levels; the brand has 2 levels"):
         office.approve()
 
 
