@@ -125,7 +125,10 @@ def test_an_instant_needs_a_time_zone(db: Database, brand: Brand) -> None:
 
 def test_an_invalid_document_writes_nothing(db: Database) -> None:
     brand = factories.brand(db, levels=2)
-    with pytest.raises(PlanInvalid, match="names 3 levels; the brand has 2 levels"), db.transaction() as session:
+    with (
+        pytest.raises(PlanInvalid, match="names 3 levels; the brand has 2 levels"),
+        db.transaction() as session,
+    ):
         publish_plan(
             session, brand=brand, document=document("1%", "1%", "1%"), published_by="finance"
         )
