@@ -275,6 +275,7 @@ def no_refund_waits_in_vain(session: Session, brand_id: int) -> Iterator[Finding
         JOIN orders o ON o.brand_id = w.brand_id AND o.shop = w.shop
              AND o.external_id = w.order_external_id
         WHERE w.brand_id = :brand_id
+        ORDER BY w.received_at, w.external_id
         """,
         {"brand_id": brand_id},
     )
