@@ -14,7 +14,13 @@ from distrib.brands.tables import Brand
 from distrib.commission.intake import take_orders
 from distrib.config import Settings
 from distrib.db import Database
-from distrib.settlement.batch import approve_batch, draw_up_batch, get_batch, mature_for_batch
+from distrib.settlement.batch import (
+    approve_batch,
+    draw_up_batch,
+    get_batch,
+    mature_for_batch,
+    submit_batch,
+)
 from distrib.settlement.paying import run_batch
 
 # the rows a settlement leaves behind, each table by one statement; nothing locked, nothing
@@ -51,7 +57,8 @@ def settle(database: Database, settings: Settings, brand: Brand, payees: int) ->
     with database.transaction() as session:
         draw_up_batch(session, brand=brand, cutoff=cutoff, created_by="bench")
     with database.transaction() as session:
-        approve_batch(session, brand_id=brand.id, number=1, approved_by="bench", content_hash=None)
+        submit_batch(session, brand_id=brand.id, number=1, submitted_by="bench")
+        approve_batch(session, brand_id=brand.id, number=1, approved_by="other", content_hash=None)
     with database.transaction() as session:
         run_batch(session, brand_id=brand.id, number=1, chunk_payouts=settings.chunk_payouts)
     jobs.run_all(database, settings)

@@ -33,6 +33,7 @@ class Settings:
     lease_seconds: int = 60
     chunk_payouts: int = 5_000
     chunk_orders: int = 5_000
+    providers_file: Path | None = None
 
 
 def database_url(url: str) -> str:
@@ -64,6 +65,7 @@ def settings() -> Iterator[Settings]:
         lease = env.int("DISTRIB_LEASE_SECONDS", Settings.lease_seconds)
         payouts = env.int("DISTRIB_CHUNK_PAYOUTS", Settings.chunk_payouts)
         orders = env.int("DISTRIB_CHUNK_ORDERS", Settings.chunk_orders)
+        providers = env.str("DISTRIB_PROVIDERS", "")
     except EnvError as error:
         raise BadSetting(str(error)) from error
     for name, value in (
@@ -85,6 +87,7 @@ def settings() -> Iterator[Settings]:
         lease_seconds=lease,
         chunk_payouts=payouts,
         chunk_orders=orders,
+        providers_file=Path(providers) if providers else None,
     )
     if database and redis:
         yield found

@@ -42,18 +42,23 @@ class JobState(enum.StrEnum):
 
 
 class Job(Base):
-    """One piece of work. ``key`` is made from the business fact: adding it twice adds it once."""
+    """One piece of work. ``key`` is made from the business fact: adding it twice adds it once.
+
+    ``group_id`` names what several jobs belong to (a batch), so that they can be woken together.
+    """
 
     __tablename__ = "job"
     __table_args__ = (
         CheckConstraint("state IN ('ready', 'done', 'failed')", name="state"),
         Index("ix_job_ready", "run_after", postgresql_where="state = 'ready'"),
+        Index("ix_job_group", "group_id", postgresql_where="state <> 'done'"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     brand_id: Mapped[int]
     kind: Mapped[str]
     key: Mapped[str] = mapped_column(unique=True)
+    group_id: Mapped[int | None]
     args: Mapped[dict[str, Any]] = mapped_column(JSONB)
     state: Mapped[str] = mapped_column(server_default=JobState.READY)
     run_after: Mapped[datetime]
@@ -101,6 +106,14 @@ class Claim:
             .values(state=JobState.DONE, finished_at=clock.now(), lease_until=None, error=None)
         )
 
+    def later(self, session: Session, seconds: float, *, why: str | None = None) -> None:
+        """Put the job down, to be taken up again in ``seconds``, by whoever comes by then."""
+        session.execute(
+            update(Job)
+            .where(Job.id == self.job_id)
+            .values(run_after=clock.now() + timedelta(seconds=seconds), lease_until=None, error=why)
+        )
+
 
 Handler = Callable[[Database, Settings, Claim], None]
 _handlers: dict[str, Handler] = {}
@@ -117,9 +130,18 @@ def handler(kind: str) -> Callable[[Handler], Handler]:
 
 
 def add(
-    session: Session, *, brand_id: int, kind: str, key: str, args: dict[str, Any] | None = None
-) -> None:
-    """Write a job in this transaction; it is handed to the queue after the commit."""
+    session: Session,
+    *,
+    brand_id: int,
+    kind: str,
+    key: str,
+    args: dict[str, Any] | None = None,
+    group_id: int | None = None,
+) -> bool:
+    """Write a job in this transaction; it is handed to the queue after the commit.
+
+    :returns: whether it is new.
+    """
     job_id = ids.new()
     now = clock.now()
     added = session.scalar(
@@ -129,6 +151,7 @@ def add(
             brand_id=brand_id,
             kind=kind,
             key=key,
+            group_id=group_id,
             args=args or {},
             run_after=now,
             created_at=now,
@@ -138,10 +161,16 @@ def add(
     )
     if added is not None:
         session.info.setdefault("wake", []).append(job_id)
+    return added is not None
 
 
 def add_many(
-    session: Session, *, brand_id: int, kind: str, keyed_args: list[tuple[str, dict[str, Any]]]
+    session: Session,
+    *,
+    brand_id: int,
+    kind: str,
+    keyed_args: list[tuple[str, dict[str, Any]]],
+    group_id: int | None = None,
 ) -> None:
     """Write many new jobs of one kind in one statement (their keys must be new)."""
     now = clock.now()
@@ -151,6 +180,7 @@ def add_many(
             "brand_id": brand_id,
             "kind": kind,
             "key": key,
+            "group_id": group_id,
             "args": args,
             "run_after": now,
             "created_at": now,
@@ -299,20 +329,34 @@ def run(database: Database, settings: Settings, job_id: int) -> bool:
     return True
 
 
-def revive(session: Session, *, brand_id: int, batch: int) -> int:
-    """Have the jobs of a batch that failed for good tried again. How many there are."""
-    revived = session.scalars(
+def revive(session: Session, *, group_id: int) -> int:
+    """Have the jobs of a group that failed for good tried again. How many there are."""
+    return _ready(session, group_id, JobState.FAILED)
+
+
+def hasten(session: Session, *, group_id: int, kind: str | None = None) -> int:
+    """Have the jobs of a group that wait for a later time looked at now. How many there are.
+
+    One that somebody works at is left alone.
+    """
+    return _ready(session, group_id, JobState.READY, kind)
+
+
+def _ready(session: Session, group_id: int, state: JobState, kind: str | None = None) -> int:
+    now = clock.now()
+    of_group = [Job.group_id == group_id, Job.state == state]
+    if state == JobState.READY:
+        of_group += [Job.run_after > now, or_(Job.lease_until.is_(None), Job.lease_until < now)]
+    if kind is not None:
+        of_group.append(Job.kind == kind)
+    ready = session.scalars(
         update(Job)
-        .where(
-            Job.brand_id == brand_id,
-            Job.state == JobState.FAILED,
-            Job.args["batch"].as_string() == str(batch),
-        )
-        .values(state=JobState.READY, run_after=clock.now(), error=None)
+        .where(*of_group)
+        .values(state=JobState.READY, run_after=now, error=None)
         .returning(Job.id)
     ).all()
-    session.info.setdefault("wake", []).extend(revived)
-    return len(revived)
+    session.info.setdefault("wake", []).extend(ready)
+    return len(ready)
 
 
 def due(session: Session, limit: int = 1_000) -> list[int]:

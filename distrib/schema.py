@@ -17,6 +17,7 @@ from distrib.commission import tables as commission_tables
 from distrib.db import Base
 from distrib.ledger import tables as ledger_tables
 from distrib.orders import tables as order_tables
+from distrib.settlement import book_tables
 from distrib.settlement import tables as settlement_tables
 from distrib.tree import tables as tree_tables
 
@@ -32,6 +33,7 @@ TABLES = (
     simulation_tables,
     ledger_tables,
     settlement_tables,
+    book_tables,
 )
 """The modules that define tables; importing them fills :data:`metadata`."""
 

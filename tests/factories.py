@@ -22,7 +22,12 @@ from distrib.commission.tables import PlanVersion
 from distrib.config import Settings
 from distrib.db import Database
 from distrib.orders.document import LineIn, OrderIn, RefundIn, RefundLineIn
-from distrib.settlement.batch import approve_batch, draw_up_batch, mature_for_batch
+from distrib.settlement.batch import (
+    approve_batch,
+    draw_up_batch,
+    mature_for_batch,
+    submit_batch,
+)
 from distrib.settlement.paying import run_batch
 from distrib.settlement.statement import Balances, read_balance_sheet
 from distrib.settlement.tables import SettlementBatch
@@ -211,6 +216,7 @@ def pay(db: Database, settings: Settings, batch: SettlementBatch, now: datetime)
     scope: dict[str, Any] = {"brand_id": batch.brand_id, "number": batch.number}
     with clock.travel(now):
         with db.transaction() as session:
+            submit_batch(session, submitted_by="tests", **scope)
             approve_batch(session, approved_by="finance", content_hash=batch.content_hash, **scope)
         with db.transaction() as session:
             run_batch(session, chunk_payouts=settings.chunk_payouts, **scope)

@@ -618,8 +618,8 @@ CORRUPTIONS = [
         ("settlement.payout",),
     ),
     Corruption(
-        "an attempt that failed and was paid",
-        f"UPDATE payout_attempt SET outcome = 'failed' WHERE {HERE} AND batch_id = :batch2"
+        "an attempt that failed of a payout that is paid",
+        f"UPDATE payout_attempt SET state = 'failed' WHERE {HERE} AND batch_id = :batch2"
         " AND no = 1",
         ("settlement.payout",),
     ),

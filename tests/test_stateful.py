@@ -43,6 +43,7 @@ from distrib.settlement.batch import (
     cancel_batch,
     draw_up_batch,
     mature_for_batch,
+    submit_batch,
 )
 from distrib.settlement.maturation import mature
 from distrib.settlement.paying import run_batch
@@ -546,11 +547,12 @@ class House(RuleBasedStateMachine):
         self._approve(self._batch(pick, "draft"))
 
     def _approve(self, number: int) -> None:
+        self.do(submit_batch, brand_id=self.brand.id, number=number, submitted_by="the machine")
         self.do(
             approve_batch,
             brand_id=self.brand.id,
             number=number,
-            approved_by="the machine",
+            approved_by="finance",
             content_hash=None,
         )
         self.batches[number] = "approved"

@@ -30,6 +30,8 @@ class Brand(Base):
         CheckConstraint("minimum_payout >= 1", name="minimum_payout"),
         # three levels are the most that anybody has; a trigger allows fewer where the law does
         CheckConstraint("levels BETWEEN 1 AND 3", name="levels"),
+        CheckConstraint("second_approval_above >= 0", name="second_approval_above"),
+        CheckConstraint("method_cool_days BETWEEN 0 AND 90", name="method_cool_days"),
         CheckConstraint("jurisdiction ~ '^([A-Z]{2}|other)$'", name="jurisdiction"),
     )
 
@@ -45,6 +47,10 @@ class Brand(Base):
     levels: Mapped[int] = mapped_column(SmallInteger)
     # whether a plan is published only after a second person has approved it; a trigger sees to it
     second_person: Mapped[bool] = mapped_column(Boolean, server_default="false")
+    # payouts above this in one batch need two approvals; none: one is enough for any
+    second_approval_above: Mapped[int | None]
+    # how long a changed payout method rests before money goes there
+    method_cool_days: Mapped[int] = mapped_column(SmallInteger, server_default="3")
     # whether sales are counted by distributor and day, and customers known: some plans need it
     counts_sales: Mapped[bool] = mapped_column(Boolean, server_default="false")
     # days up to and including this one have matured: their commission is available, not held

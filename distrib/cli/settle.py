@@ -20,14 +20,14 @@ from distrib.errors import InvalidInput
 from distrib.money import format_amount
 from distrib.settlement.batch import (
     approve_batch,
-    batch_progress,
+
     cancel_batch,
     draw_up_batch,
     get_batch,
     mature_for_batch,
 )
 from distrib.settlement.paying import retry_batch, run_batch
-from distrib.settlement.providers import PROVIDERS
+from distrib.settlement.progress import batch_progress
 from distrib.settlement.tables import Payout, SettlementBatch
 from distrib.tree.tables import Distributor
 

@@ -14,7 +14,8 @@ from distrib.brands.tables import Brand
 from distrib.cli.desk import Desk
 from distrib.cli.output import progress
 from distrib.errors import Conflict
-from distrib.settlement.batch import batch_progress, get_batch
+from distrib.settlement.batch import get_batch
+from distrib.settlement.progress import batch_progress
 from distrib.settlement.tables import SettlementBatch
 
 _POLL_SECONDS = 0.2

@@ -28,12 +28,17 @@ from distrib.demo.world import STEP, Block, code_of, midnight
 from distrib.ledger.service import fold
 from distrib.orders.document import OrderIn
 from distrib.orders.tables import Order
-from distrib.settlement.batch import approve_batch, draw_up_batch, mature_for_batch
+from distrib.settlement.batch import (
+    approve_batch,
+    draw_up_batch,
+    mature_for_batch,
+    submit_batch,
+)
 from distrib.settlement.maturation import mature
 from distrib.settlement.tables import SettlementBatch
 from distrib.tree.service import enrol_distributor, move_distributor
 
-FINANCE = "finance@demo"
+MAKER, APPROVER = "finance@demo", "head-of-finance@demo"
 OFFICE = "office@demo"
 _STATISTICS = 100  # orders after which statistics are gathered first
 
@@ -192,14 +197,15 @@ def _draw_up(database: Database, brand: Brand, block: Block) -> int:
         if batch is None:
             cutoff = mature_for_batch(database, brand=brand, cutoff=block.cutoff)
             with database.transaction() as session:
-                batch = draw_up_batch(session, brand=brand, cutoff=cutoff, created_by=FINANCE)
+                batch = draw_up_batch(session, brand=brand, cutoff=cutoff, created_by=MAKER)
         if batch.state == "draft":
             with database.transaction() as session:
+                submit_batch(session, brand_id=brand.id, number=batch.number, submitted_by=MAKER)
                 approve_batch(
                     session,
                     brand_id=brand.id,
                     number=batch.number,
-                    approved_by=FINANCE,
+                    approved_by=APPROVER,
                     content_hash=batch.content_hash,
                 )
     return batch.number

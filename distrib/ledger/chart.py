@@ -19,6 +19,9 @@ class AccountKind(IntEnum):
 
     COMMISSION_EXPENSE = 1
     PAYOUT_CLEARING = 2
+    BANK_DIFFERENCES = 3
+    DEBT_WRITTEN_OFF = 4
+    PAID_OTHERWISE = 5
     HELD = 8
     AVAILABLE = 9
     RESERVED = 10
@@ -47,6 +50,13 @@ class TransferCode(IntEnum):
     SEND = 8
     CONFIRM = 9
     RETURN = 10
+    FAIL = 11
+    WITHHOLD = 12
+    UNWITHHOLD = 13
+    OVERPAID = 14
+    UNDERPAID = 15
+    WRITE_OFF = 16
+    DIFFER = 17
 
 
 _K = AccountKind
@@ -60,11 +70,20 @@ FLOWS: dict[TransferCode, Flow] = {
     TransferCode.RELEASE: Flow(_K.RESERVED, _K.AVAILABLE),
     TransferCode.SEND: Flow(_K.RESERVED, _K.PAYOUT_CLEARING),
     TransferCode.CONFIRM: Flow(_K.PAYOUT_CLEARING, _K.PAID),
-    TransferCode.RETURN: Flow(_K.PAYOUT_CLEARING, _K.AVAILABLE),
+    TransferCode.RETURN: Flow(_K.PAID, _K.RESERVED),
+    TransferCode.FAIL: Flow(_K.PAYOUT_CLEARING, _K.RESERVED),
+    TransferCode.WITHHOLD: Flow(_K.RESERVED, _K.TAX_WITHHELD),
+    TransferCode.UNWITHHOLD: Flow(_K.TAX_WITHHELD, _K.RESERVED),
+    TransferCode.OVERPAID: Flow(_K.AVAILABLE, _K.PAID),
+    TransferCode.UNDERPAID: Flow(_K.PAID, _K.AVAILABLE),
+    TransferCode.WRITE_OFF: Flow(_K.DEBT_WRITTEN_OFF, _K.AVAILABLE),
+    TransferCode.DIFFER: Flow(_K.BANK_DIFFERENCES, _K.PAID_OTHERWISE),
 }
 """Every code has one flow; the audit holds every transfer against it."""
 
-MAY_BE_OVERDRAWN = frozenset({_K.COMMISSION_EXPENSE, _K.AVAILABLE})
+MAY_BE_OVERDRAWN = frozenset(
+    {_K.COMMISSION_EXPENSE, _K.AVAILABLE, _K.BANK_DIFFERENCES, _K.DEBT_WRITTEN_OFF}
+)
 """Credits less debits of these may be negative: expense is a debit account, and a distributor's
 available balance is negative when a refund came after the payout (a debt, netted later)."""
 

@@ -38,8 +38,8 @@ def post(
     :param amount: minor units, each above zero.
     :raises psycopg.errors.UniqueViolation: when a posting was made before.
     """
-    debit_kind = np.zeros(16, np.int64)
-    credit_kind = np.zeros(16, np.int64)
+    debit_kind = np.zeros(len(FLOWS) + 1, np.int64)
+    credit_kind = np.zeros(len(FLOWS) + 1, np.int64)
     for each, flow in FLOWS.items():
         debit_kind[each], credit_kind[each] = flow
     debit, credit = debit_kind[code], credit_kind[code]

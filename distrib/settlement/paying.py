@@ -1,33 +1,61 @@
-"""Running an approved batch: chunks of payouts, claimed by workers, each paid exactly once.
+"""Running an approved batch: chunks of payouts, claimed by workers, each payout paid exactly once.
 
-A chunk is a job (see :mod:`distrib.jobs`) and goes through three steps, each safe to repeat:
+A chunk is a job (see :mod:`distrib.jobs`). It hands its payouts over in *calls*, as many at a time
+as the provider takes, and each call goes through three steps, each safe to repeat:
 
-1. write an attempt with its request number for every payout, move the money from reserved to
-   clearing; commit;
+1. write an attempt with its request number for every payout of the call, move the money from
+   reserved to clearing; commit;
 2. call the provider, outside any transaction;
-3. record the outcome, move the money from clearing to paid, end the job; commit.
+3. record what it said, move the money from clearing to paid, or back; commit.
 
-A worker killed anywhere leaves a job whose lease runs out; the next worker finds the attempts
-written and calls again with the same request numbers. A worker that was only slow fails at its
-next step, because the job's fence has moved on.
+A worker killed anywhere leaves a job whose lease runs out. The next worker finds attempts of which
+nothing is recorded: it asks the provider what became of them, or hands over the same request
+numbers again, which by contract does not pay again. A worker that was only slow fails at its next
+step, because the job's fence has moved on.
+
+What is not decided when its chunk ends is followed by another job, which asks until it is.
 """
 
 from __future__ import annotations
 
+import time
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import func, select, text, update
+from sqlalchemy import text, update
 from sqlalchemy.orm import Session
 
 from distrib import clock, faults, ids, jobs
+from distrib.brands.tables import Brand
 from distrib.config import Settings
 from distrib.db import Database
-from distrib.errors import Conflict, DistribError
+from distrib.errors import Conflict
 from distrib.ledger.chart import TransferCode
-from distrib.ledger.service import post_query
 from distrib.settlement.batch import get_batch, require_state
-from distrib.settlement.providers import BatchRef, PayoutRequest, make_provider
+from distrib.settlement.finishing import complete_batch, conclude, end_job
+from distrib.settlement.gate import Gate
+from distrib.settlement.outcomes import record_outcomes
+from distrib.settlement.posting import note_event, post_payouts
+from distrib.settlement.providers import (
+    BatchRef,
+    Outcome,
+    PayoutRequest,
+    Provider,
+    ProviderUnavailable,
+    Status,
+)
+from distrib.settlement.providers.registry import call_rate, make_provider
 from distrib.settlement.tables import SettlementBatch
+from distrib.settlement.withholding import check_tax_month
+
+__all__ = ["complete_batch", "follow_chunk", "pay_chunk", "resume_batch", "run_batch"]
+
+PAUSED_SECONDS = 3_600.0
+"""How long a job of a paused batch sleeps, unless it is woken."""
+
+NOBODY_TO_ASK_SECONDS = 6 * 3_600.0
 
 
 class NothingFailed(Conflict):
@@ -36,233 +64,427 @@ class NothingFailed(Conflict):
     title = "Nothing of the batch has failed"
 
 
-class FileDiffers(DistribError):
-    """The payment file does not hold what the batch pays. Must never happen."""
-
-    status = 500
-    title = "The payment file does not add up to the batch"
+# -- what people do ------------------------------------------------------------------------------
 
 
 def run_batch(
-    session: Session, *, brand_id: int, number: int, chunk_payouts: int
+    session: Session, *, brand_id: int, number: int, chunk_payouts: int, run_by: str = "unknown"
 ) -> SettlementBatch:
     """Start paying an approved batch: a job for each chunk of ``chunk_payouts`` payouts."""
     batch = get_batch(session, brand_id=brand_id, number=number, for_update=True)
     require_state(batch, "approved")
-    batch.state = "paying"
-    starts = range(1, batch.payouts + 1, chunk_payouts)
-    postings = ids.take(2 * len(starts))
+    check_tax_month(session.get_one(Brand, brand_id), batch)
+    last = session.scalar(
+        text("SELECT max(no) FROM payout WHERE brand_id = :brand_id AND batch_id = :batch_id"),
+        {"brand_id": brand_id, "batch_id": batch.id},
+    )
+    starts = range(1, (last or 0) + 1, chunk_payouts)
+    batch.state, batch.paying_since, batch.paid_before = "paying", clock.now(), 0
+    batch.pay_jobs, batch.chunk_payouts = len(starts), chunk_payouts
     jobs.add_many(
         session,
         brand_id=brand_id,
         kind="pay_chunk",
+        group_id=batch.id,
         keyed_args=[
             (
                 f"pay:{batch.id}:{chunk}",
                 {
                     "batch": batch.id,
-                    "chunk": chunk,
-                    "chunks": len(starts),
+                    "chunk": str(chunk),
                     "first": first,
-                    "last": min(first + chunk_payouts - 1, batch.payouts),
-                    "send": postings[2 * chunk],
-                    "confirm": postings[2 * chunk + 1],
+                    "last": first + chunk_payouts - 1,
                 },
             )
             for chunk, first in enumerate(starts)
         ],
     )
+    note_event(session, batch, "run", actor=run_by)
     session.flush()
     return batch
 
 
-def retry_batch(session: Session, *, brand_id: int, number: int) -> SettlementBatch:
+def retry_batch(
+    session: Session, *, brand_id: int, number: int, retried_by: str = "unknown"
+) -> SettlementBatch:
     """Try again what failed for good while the batch was being paid, once its cause is gone.
 
-    What was paid stays paid: each step of a job is safe to repeat.
+    For jobs, not for payouts that a provider refused: those are re-issued one by one. What was
+    paid stays paid: each step of a job is safe to repeat.
 
     :raises NothingFailed: when no job of the batch has failed.
     """
     batch = get_batch(session, brand_id=brand_id, number=number, for_update=True)
     require_state(batch, "paying")
-    if not jobs.revive(session, brand_id=brand_id, batch=batch.id):
+    if not jobs.revive(session, group_id=batch.id):
         raise NothingFailed(f"no job of batch {number} has failed; it is being paid")
+    note_event(session, batch, "retried", actor=retried_by)
+    session.flush()
     return batch
+
+
+def pause_batch(
+    session: Session, *, brand_id: int, number: int, paused_by: str, reason: str | None = None
+) -> SettlementBatch:
+    """Hand nothing more over until it is resumed. What was handed over is followed all the same."""
+    batch = get_batch(session, brand_id=brand_id, number=number, for_update=True)
+    require_state(batch, "paying")
+    batch.state = "paused"
+    note_event(session, batch, "paused", actor=paused_by, reason=reason)
+    session.flush()
+    return batch
+
+
+def resume_batch(
+    session: Session, *, brand_id: int, number: int, resumed_by: str
+) -> SettlementBatch:
+    """Go on paying a paused batch."""
+    batch = get_batch(session, brand_id=brand_id, number=number, for_update=True)
+    require_state(batch, "paused")
+    batch.state, batch.paying_since = "paying", clock.now()
+    batch.paid_before = int(
+        session.scalar(
+            text(
+                "SELECT count(*) FROM payout WHERE brand_id = :brand_id AND batch_id = :batch_id"
+                " AND state NOT IN ('reserved', 'removed')"
+            ),
+            {"brand_id": brand_id, "batch_id": batch.id},
+        )
+        or 0
+    )
+    note_event(session, batch, "resumed", actor=resumed_by)
+    session.flush()
+    jobs.hasten(session, group_id=batch.id)
+    conclude(session, batch)
+    return batch
+
+
+# -- what workers do -----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class _Chunk:
-    """The payouts ``first`` to ``last`` of a batch, and the postings of its two moves."""
+    """The payouts ``first`` to ``last`` of a batch."""
 
     batch: int
-    chunk: int
-    chunks: int
+    chunk: str
     first: int
     last: int
-    send: int
-    confirm: int
+
+
+@dataclass(frozen=True)
+class _Work:
+    """A chunk as a worker has it."""
+
+    database: Database
+    claim: jobs.Claim
+    chunk: _Chunk
+    provider: Provider
+    gate: Gate
+    batch: BatchRef
+
+    @property
+    def scope(self) -> dict[str, Any]:
+        """The payouts of the chunk, as parameters."""
+        return {
+            "brand_id": self.claim.brand_id,
+            "batch_id": self.chunk.batch,
+            "first": self.chunk.first,
+            "last": self.chunk.last,
+        }
+
+
+def _begin(database: Database, settings: Settings, claim: jobs.Claim) -> _Work:
+    chunk = _Chunk(**claim.args)
+    with database.transaction() as session:
+        claim.hold(session)
+        batch = session.get_one(SettlementBatch, (claim.brand_id, chunk.batch))
+        brand = session.get_one(Brand, claim.brand_id)
+    return _Work(
+        database,
+        claim,
+        chunk,
+        make_provider(settings, brand.slug, batch.provider),
+        Gate(
+            database,
+            brand.id,
+            batch.provider,
+            call_rate(settings, brand.slug, batch.provider),
+        ),
+        BatchRef(
+            batch.brand_id,
+            batch.id,
+            batch.number,
+            batch.currency,
+            title=f"{brand.name} {batch.number}",
+            created_at=batch.created_at,
+        ),
+    )
 
 
 _SCOPE = "brand_id = :brand_id AND batch_id = :batch_id AND no BETWEEN :first AND :last"
 
-_ATTEMPT = text(
+# Who was suspended since, or has another payout method now, is not paid: a person looks first.
+_HAND_OVER = text(
     f"""
-    INSERT INTO payout_attempt (brand_id, batch_id, no, attempt, request_no, created_at)
-    SELECT brand_id, batch_id, no, 1, batch_id::text || '-' || no::text || '-1', :now
-    FROM payout WHERE {_SCOPE} AND state = 'reserved'
-    ON CONFLICT DO NOTHING
+    WITH chosen AS (
+        SELECT no, distributor_id FROM payout
+        WHERE {_SCOPE} AND no > :position AND state = 'reserved' ORDER BY no LIMIT :size),
+    moved AS (
+        UPDATE payout p SET state = CASE
+            WHEN d.status = 'active' AND (p.method_id IS NULL OR NOT EXISTS (
+                SELECT FROM payout_method m WHERE m.brand_id = p.brand_id
+                AND m.id = p.method_id AND m.replaced_at IS NOT NULL)) THEN 'sent'
+            ELSE 'held' END,
+            attempts = p.attempts + 1
+        FROM chosen c
+        JOIN distributor d ON d.brand_id = :brand_id AND d.id = c.distributor_id
+        WHERE p.brand_id = :brand_id AND p.batch_id = :batch_id AND p.no = c.no
+          AND p.state = 'reserved'
+        RETURNING p.no, p.state, p.attempts),
+    tried AS (
+        INSERT INTO payout_attempt (brand_id, batch_id, no, attempt, request_no, call_no,
+                                    created_at, state)
+        SELECT :brand_id, :batch_id, no, attempts,
+               CAST(:batch_id AS bigint) || 'p' || no || 'a' || attempts, :call_no, :now, 'sent'
+        FROM moved WHERE state = 'sent')
+    SELECT no, state FROM moved ORDER BY no
     """
 )
 
 _REQUESTS = text(
     """
-    SELECT a.request_no, p.no, d.external_id AS payee, d.name, p.amount
-    FROM payout p
-    CROSS JOIN LATERAL (
-        SELECT request_no FROM payout_attempt x
-        WHERE x.brand_id = p.brand_id AND x.batch_id = p.batch_id AND x.no = p.no
-          AND x.attempt = 1 LIMIT 1) a
+    SELECT a.request_no, a.no, d.external_id AS payee, coalesce(m.name, d.name) AS name,
+           p.amount - p.tax AS amount, a.call_no, a.created_at AS sent_at, a.reference,
+           m.details AS account
+    FROM payout_attempt a
+    JOIN payout p ON p.brand_id = a.brand_id AND p.batch_id = a.batch_id AND p.no = a.no
     JOIN distributor d ON d.brand_id = p.brand_id AND d.id = p.distributor_id
-    WHERE p.brand_id = :brand_id AND p.batch_id = :batch_id AND p.no BETWEEN :first AND :last
-    ORDER BY p.no
-    """
+    LEFT JOIN payout_method m ON m.brand_id = p.brand_id AND m.id = p.method_id
+    WHERE a.brand_id = :brand_id AND a.batch_id = :batch_id
+      AND a.no BETWEEN :first AND :last AND p.state = 'sent' AND {condition}
+    ORDER BY a.no LIMIT :size
+    """.replace("{condition}", "a.state = 'sent' AND a.call_no = :call_no")
 )
 
-_AMOUNTS = f"""
-SELECT no AS seq, distributor_id AS owner, amount, CAST(:asset AS text) AS asset
-FROM payout WHERE {_SCOPE}
-"""
-
-_PAID = (
-    text(
-        f"UPDATE payout_attempt SET outcome = 'paid', outcome_at = :now"
-        f" WHERE {_SCOPE} AND attempt = 1 AND outcome IS NULL"
-    ),
-    text(f"UPDATE payout SET state = 'paid' WHERE {_SCOPE} AND state = 'reserved'"),
+_DUE = text(
+    str(_REQUESTS).replace(
+        "a.state = 'sent' AND a.call_no = :call_no",
+        "a.state IN ('sent', 'pending') AND a.ask_at <= :now",
+    )
 )
+
+_LOST = text(
+    f"SELECT call_no, count(*) AS requests FROM payout_attempt"
+    f" WHERE {_SCOPE} AND state = 'sent' AND ask_at IS NULL GROUP BY call_no ORDER BY call_no"
+)
+
+
+def _requests(
+    session: Session, work: _Work, statement: Any, **parameters: Any
+) -> list[PayoutRequest]:
+    rows = session.execute(statement, work.scope | {"size": work.provider.group} | parameters)
+    return [
+        PayoutRequest(**{**row, "account": row["account"] or {}}, currency=work.batch.currency)
+        for row in rows.mappings()
+    ]
 
 
 @jobs.handler("pay_chunk")
 def pay_chunk(database: Database, settings: Settings, claim: jobs.Claim) -> None:
     """Pay one chunk of a batch; see the module's text."""
-    chunk = _Chunk(**claim.args)
-    scope = {
-        "brand_id": claim.brand_id,
-        "batch_id": chunk.batch,
-        "first": chunk.first,
-        "last": chunk.last,
-    }
     faults.point("pay_chunk.claimed")
-    with database.transaction() as session:
-        claim.hold(session)
-        batch = session.get_one(SettlementBatch, (claim.brand_id, chunk.batch))
-        if not _is_posted(session, claim.brand_id, chunk.send):
-            session.execute(_ATTEMPT, scope | {"now": clock.now()})
-            _move(session, batch, TransferCode.SEND, chunk.send, scope)
-        requests = [
-            PayoutRequest(**row, currency=batch.currency)
-            for row in session.execute(_REQUESTS, scope).mappings()
-        ]
-    faults.point("pay_chunk.attempts_committed")
-    make_provider(batch.provider, settings.data_dir).pay(_reference(batch), chunk.chunk, requests)
-    faults.point("pay_chunk.provider_called")
-    with database.transaction() as session:
-        claim.hold(session)
-        for statement in _PAID:
-            session.execute(statement, scope | {"now": clock.now()})
-        _move(session, batch, TransferCode.CONFIRM, chunk.confirm, scope)
-        claim.finish(session)
-        faults.point("pay_chunk.before_commit")
-        _finish_when_last(session, batch, chunk)
+    work = _begin(database, settings, claim)
+    if (pause := work.gate.closed_for()) > 0:
+        _put_down(work, pause, "the provider is not available")
+        return
+    try:
+        _repeat_lost_calls(work)
+        position = work.chunk.first - 1
+        while (requests := _hand_over(work, position)) is not None:
+            if requests:
+                faults.point("pay_chunk.attempts_committed")
+                _wait(work, len(requests))
+                outcomes = work.provider.pay(work.batch, requests)
+                faults.point("pay_chunk.provider_called")
+                _record(work, requests, outcomes)
+            position = _last_no(work, position)
+    except ProviderUnavailable as error:
+        _put_down(work, work.gate.failed(str(error), error.retry_after), str(error))
+        return
+    work.gate.worked()
     faults.point("pay_chunk.done")
 
 
-def _reference(batch: SettlementBatch) -> BatchRef:
-    return BatchRef(batch.brand_id, batch.id, batch.number, batch.currency)
+def _last_no(work: _Work, position: int) -> int:
+    """Where the next call begins."""
+    return min(position + work.provider.group, work.chunk.last)
 
 
-def _is_posted(session: Session, brand_id: int, posting_id: int) -> bool:
-    return bool(
+def _repeat_lost_calls(work: _Work) -> None:
+    """Calls that were to be made and of which nothing is recorded: whoever made them died."""
+    with work.database.transaction() as session:
+        work.claim.hold(session)
+        lost = session.execute(_LOST, work.scope).all()
+    for call_no, _ in lost:
+        with work.database.transaction() as session:
+            work.claim.hold(session)
+            requests = _requests(session, work, _REQUESTS, call_no=call_no)
+        faults.point("pay_chunk.attempts_committed")
+        _wait(work, len(requests))
+        outcomes = _ask_then_pay(work, requests)
+        faults.point("pay_chunk.provider_called")
+        _record(work, requests, outcomes)
+
+
+def _ask_then_pay(work: _Work, requests: list[PayoutRequest]) -> list[Outcome]:
+    """What became of requests; those that the provider never had are handed over again."""
+    if not work.provider.asks:
+        return list(work.provider.pay(work.batch, requests))
+    outcomes = list(work.provider.ask(work.batch, requests))
+    absent = {each.request_no for each in outcomes if each.status == Status.ABSENT}
+    again = [each for each in requests if each.request_no in absent]
+    calls = defaultdict(list)
+    for request in again:
+        calls[request.call_no].append(request)
+    said = [each for each in outcomes if each.request_no not in absent]
+    for call in calls.values():
+        said += work.provider.pay(work.batch, call)
+    return said
+
+
+def _hand_over(work: _Work, position: int) -> list[PayoutRequest] | None:
+    """Write the attempts of the chunk's next call. None ends the chunk or puts it down."""
+    with work.database.transaction() as session:
+        work.claim.hold(session)
+        batch = session.get_one(SettlementBatch, (work.claim.brand_id, work.chunk.batch))
+        if batch.state == "paused":
+            work.claim.later(session, PAUSED_SECONDS, why="the batch is paused")
+            return None
+        if position >= work.chunk.last:
+            _end(session, work, batch)
+            return None
+        call_no = ids.new()
+        moved = session.execute(
+            _HAND_OVER,
+            work.scope
+            | {
+                "last": _last_no(work, position),
+                "position": position,
+                "size": work.provider.group,
+                "call_no": call_no,
+                "now": clock.now(),
+            },
+        ).all()
+        sent = [row.no for row in moved if row.state == "sent"]
+        for row in moved:
+            if row.state == "held":
+                note_event(
+                    session,
+                    batch,
+                    "held",
+                    actor="distrib",
+                    no=row.no,
+                    reason="suspended, or the payout method was replaced, since the approval",
+                )
+        if not sent:
+            return []
+        post_payouts(session, batch, TransferCode.SEND, nos=sent, posting_id=call_no)
+        return _requests(session, work, _REQUESTS, call_no=call_no)
+
+
+def _wait(work: _Work, requests: int) -> None:
+    if (seconds := work.gate.take(requests)) > 0:
+        time.sleep(seconds)
+
+
+def _record(work: _Work, requests: Sequence[PayoutRequest], outcomes: Sequence[Outcome]) -> None:
+    """Record what was said of the requests; where nothing was, nothing is known."""
+    said = {each.request_no for each in outcomes}
+    silent = [
+        Outcome(each.request_no, Status.UNKNOWN) for each in requests if each.request_no not in said
+    ]
+    with work.database.transaction() as session:
+        work.claim.hold(session)
+        batch = session.get_one(SettlementBatch, (work.claim.brand_id, work.chunk.batch))
+        record_outcomes(session, batch, [*outcomes, *silent], source=batch.provider)
+        faults.point("pay_chunk.before_commit")
+
+
+def _put_down(work: _Work, seconds: float, why: str) -> None:
+    with work.database.transaction() as session:
+        work.claim.hold(session)
+        work.claim.later(session, seconds, why=why[:500])
+
+
+def _undecided(session: Session, work: _Work) -> int:
+    return int(
         session.scalar(
-            text(
-                "SELECT EXISTS (SELECT FROM transfer"
-                " WHERE brand_id = :brand_id AND posting_id = :posting_id)"
-            ),
-            {"brand_id": brand_id, "posting_id": posting_id},
+            text(f"SELECT count(*) FROM payout WHERE {_SCOPE} AND state = 'sent'"), work.scope
         )
+        or 0
     )
 
 
-def _move(
-    session: Session,
-    batch: SettlementBatch,
-    code: TransferCode,
-    posting_id: int,
-    scope: dict[str, int],
-) -> None:
-    post_query(
-        session,
-        brand_id=batch.brand_id,
-        posting_id=posting_id,
-        code=code,
-        posted_at=clock.now(),
-        query=_AMOUNTS,
-        parameters=scope | {"asset": batch.currency},
-    )
-
-
-def _finish_when_last(session: Session, batch: SettlementBatch, chunk: _Chunk) -> None:
-    """Add the closing job when this chunk was the last.
-
-    The batch's row is locked, so of two chunks that end at once the second sees the first's end.
-    """
-    session.execute(
-        select(SettlementBatch.id)
-        .where(SettlementBatch.brand_id == batch.brand_id, SettlementBatch.id == batch.id)
-        .with_for_update()
-    )
-    done = session.scalar(
-        select(func.count())
-        .select_from(jobs.Job)
-        .where(
-            jobs.Job.key.in_([f"pay:{batch.id}:{n}" for n in range(chunk.chunks)]),
-            jobs.Job.state == jobs.JobState.DONE,
-        )
-    )
-    if done == chunk.chunks:
-        jobs.add(
+def _end(session: Session, work: _Work, batch: SettlementBatch) -> None:
+    """All of the chunk is handed over: end its job; what is not decided is followed."""
+    if _undecided(session, work):
+        added = jobs.add(
             session,
             brand_id=batch.brand_id,
-            kind="close_batch",
-            key=f"close:{batch.id}",
-            args={"batch": batch.id, "chunks": chunk.chunks},
+            kind="follow_chunk",
+            key=f"follow:{batch.id}:{work.chunk.chunk}",
+            group_id=batch.id,
+            args=dict(work.claim.args),
         )
-
-
-@jobs.handler("close_batch")
-def close_batch(database: Database, settings: Settings, claim: jobs.Claim) -> None:
-    """All chunks are paid: complete the payment file, check that it adds up, settle the batch."""
-    with database.transaction() as session:
-        claim.hold(session)
-        batch = session.get_one(SettlementBatch, (claim.brand_id, claim.args["batch"]))
-    provider = make_provider(batch.provider, settings.data_dir)
-    file = provider.finish(_reference(batch), claim.args["chunks"])
-    if (file.payouts, file.total) != (batch.payouts, batch.total):
-        raise FileDiffers(
-            f"batch {batch.number}: {batch.payouts} payouts of {batch.total} approved, the file"
-            f" has {file.payouts} of {file.total} (minor units)"
-        )
-    faults.point("close_batch.file_written")
-    with database.transaction() as session:
-        claim.hold(session)
-        session.execute(
-            update(SettlementBatch)
-            .where(SettlementBatch.brand_id == batch.brand_id, SettlementBatch.id == batch.id)
-            .values(
-                state="settled",
-                settled_at=clock.now(),
-                file_name=str(file.path.relative_to(settings.data_dir)),
-                file_sha256=file.sha256,
+        if added:
+            session.execute(
+                update(SettlementBatch)
+                .where(SettlementBatch.brand_id == batch.brand_id, SettlementBatch.id == batch.id)
+                .values(follow_jobs=SettlementBatch.follow_jobs + 1)
             )
-        )
-        claim.finish(session)
+    end_job(session, work.claim, batch, "pay_jobs")
+
+
+_NEXT_QUESTION = text(
+    f"SELECT min(ask_at) FROM payout_attempt WHERE {_SCOPE} AND state IN ('sent', 'pending')"
+)
+
+
+@jobs.handler("follow_chunk")
+def follow_chunk(database: Database, settings: Settings, claim: jobs.Claim) -> None:
+    """Ask what became of the payouts of a chunk that are not decided, until all are."""
+    work = _begin(database, settings, claim)
+    if (pause := work.gate.closed_for()) > 0:
+        _put_down(work, pause, "the provider is not available")
+        return
+    try:
+        while requests := _due_questions(work):
+            _wait(work, len(requests))
+            outcomes = _ask_then_pay(work, requests)
+            faults.point("follow_chunk.asked")
+            _record(work, requests, outcomes)
+    except ProviderUnavailable as error:
+        _put_down(work, work.gate.failed(str(error), error.retry_after), str(error))
+        return
+    work.gate.worked()
+
+
+def _due_questions(work: _Work) -> list[PayoutRequest]:
+    """Requests to ask about now. None: the job is put down until the next is due, or done."""
+    with work.database.transaction() as session:
+        work.claim.hold(session)
+        if work.provider.asks:
+            due = _requests(session, work, _DUE, now=clock.now())
+            if due:
+                return due
+        batch = session.get_one(SettlementBatch, (work.claim.brand_id, work.chunk.batch))
+        if not _undecided(session, work):
+            end_job(session, work.claim, batch, "follow_jobs")
+            return []
+        pause = NOBODY_TO_ASK_SECONDS
+        if work.provider.asks:
+            at = session.scalar(_NEXT_QUESTION, work.scope)
+            pause = 1.0 if at is None else max(0.5, (at - clock.now()).total_seconds())
+        work.claim.later(session, pause)
+    return []

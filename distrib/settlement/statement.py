@@ -22,6 +22,7 @@ class Balances:
     :param reserved: in a batch that is being reviewed or paid.
     :param paid: has been paid out.
     :param reversed: was earned and went back because of refunds.
+    :param withheld: tax that was withheld of what was paid.
     """
 
     pending: int
@@ -29,11 +30,13 @@ class Balances:
     reserved: int
     paid: int
     reversed: int
+    withheld: int = 0
 
     @property
     def earned(self) -> int:
-        """All that was ever credited, before refunds."""
-        return self.pending + self.available + self.reserved + self.paid + self.reversed
+        """All that was ever credited, before refunds; with debts that were written off."""
+        paid = self.paid + self.withheld
+        return self.pending + self.available + self.reserved + paid + self.reversed
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +92,10 @@ _DAYS = text(
                CASE WHEN amount < 0 THEN -amount ELSE 0 END AS reversed, 0 AS paid
         FROM commission WHERE brand_id = :brand_id AND distributor_id = :distributor_id
         UNION ALL
-        SELECT (a.outcome_at AT TIME ZONE :time_zone)::date, 0, 0, p.amount
+        SELECT (a.state_at AT TIME ZONE :time_zone)::date, 0, 0, p.amount - p.tax
         FROM payout p
         JOIN payout_attempt a ON a.brand_id = p.brand_id AND a.batch_id = p.batch_id
-             AND a.no = p.no AND a.outcome = 'paid'
+             AND a.no = p.no AND a.state = 'paid'
         WHERE p.brand_id = :brand_id AND p.distributor_id = :distributor_id) moves
     WHERE day >= coalesce(CAST(:first AS date), day) AND day <= coalesce(CAST(:last AS date), day)
     GROUP BY day ORDER BY day DESC
@@ -113,6 +116,7 @@ def read_balance_sheet(session: Session, *, brand: Brand, distributor_id: int) -
         reserved=of(AccountKind.RESERVED),
         paid=of(AccountKind.PAID),
         reversed=of(AccountKind.CLAWED_BACK),
+        withheld=of(AccountKind.TAX_WITHHELD),
     )
 
 
@@ -166,7 +170,7 @@ _EARNINGS = text(
         SELECT x.state, s.number FROM payout x
         JOIN settlement_batch s ON s.brand_id = x.brand_id AND s.id = x.batch_id
         WHERE x.brand_id = :brand_id AND x.distributor_id = :distributor_id
-          AND x.state <> 'cancelled' AND c.source_id = ANY(x.postings) LIMIT 1) p ON true
+          AND x.state NOT IN ('cancelled', 'removed', 'voided') AND c.source_id = ANY(x.postings) LIMIT 1) p ON true
     ORDER BY c.earned_on DESC, c.source_id DESC
     """
 )
@@ -217,4 +221,4 @@ def _status(*, pending: bool, open_: bool, payout: str | None) -> str:
     if open_:
         return "pending" if pending else "available"
     # a source whose lines cancel out to nothing is neither open nor in a payout
-    return payout or "paid"
+    return "paid" if payout in (None, "paid") else "reserved"

@@ -30,7 +30,13 @@ from distrib.ledger.service import fold
 from distrib.ledger.tables import UnfoldedPosting
 from distrib.orders.tables import WaitingRefund
 from distrib.settlement.audit import audit_brand
-from distrib.settlement.batch import approve_batch, draw_up_batch, get_batch, mature_for_batch
+from distrib.settlement.batch import (
+    approve_batch,
+    draw_up_batch,
+    get_batch,
+    mature_for_batch,
+    submit_batch,
+)
 from distrib.settlement.paying import run_batch
 from distrib.settlement.tables import Maturation
 from distrib.tree.standing import list_standings
@@ -80,11 +86,12 @@ def batch(apart: Settings, apart_db: Database) -> tuple[Brand, int]:
     cutoff = mature_for_batch(db, brand=brand)
     with db.transaction() as session:
         drawn = draw_up_batch(session, brand=brand, cutoff=cutoff, created_by="test")
+        submit_batch(session, brand_id=brand.id, number=drawn.number, submitted_by="test")
         approve_batch(
             session,
             brand_id=brand.id,
             number=drawn.number,
-            approved_by="test",
+            approved_by="finance",
             content_hash=drawn.content_hash,
         )
     return brand, drawn.number

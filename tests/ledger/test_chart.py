@@ -32,7 +32,14 @@ OWNERS = st.integers(1, 2**59 - 1)
         (TransferCode.RELEASE, K.RESERVED, K.AVAILABLE),
         (TransferCode.SEND, K.RESERVED, K.PAYOUT_CLEARING),
         (TransferCode.CONFIRM, K.PAYOUT_CLEARING, K.PAID),
-        (TransferCode.RETURN, K.PAYOUT_CLEARING, K.AVAILABLE),
+        (TransferCode.RETURN, K.PAID, K.RESERVED),
+        (TransferCode.FAIL, K.PAYOUT_CLEARING, K.RESERVED),
+        (TransferCode.WITHHOLD, K.RESERVED, K.TAX_WITHHELD),
+        (TransferCode.UNWITHHOLD, K.TAX_WITHHELD, K.RESERVED),
+        (TransferCode.OVERPAID, K.AVAILABLE, K.PAID),
+        (TransferCode.UNDERPAID, K.PAID, K.AVAILABLE),
+        (TransferCode.WRITE_OFF, K.DEBT_WRITTEN_OFF, K.AVAILABLE),
+        (TransferCode.DIFFER, K.BANK_DIFFERENCES, K.PAID_OTHERWISE),
     ],
 )
 def test_flows(code: TransferCode, debit: AccountKind, credit: AccountKind) -> None:
@@ -51,7 +58,12 @@ def test_every_code_has_a_flow_between_two_kinds() -> None:
 
 
 def test_who_may_be_overdrawn() -> None:
-    assert {K.COMMISSION_EXPENSE, K.AVAILABLE} == MAY_BE_OVERDRAWN
+    assert {
+        K.COMMISSION_EXPENSE,
+        K.AVAILABLE,
+        K.BANK_DIFFERENCES,
+        K.DEBT_WRITTEN_OFF,
+    } == MAY_BE_OVERDRAWN
 
 
 @given(OWNERS, st.sampled_from(AccountKind))

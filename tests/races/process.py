@@ -30,7 +30,12 @@ from distrib.commission.intake import take_orders
 from distrib.config import Settings
 from distrib.db import Database, make_engine
 from distrib.orders.document import LineIn, OrderIn
-from distrib.settlement.batch import approve_batch, draw_up_batch, mature_for_batch
+from distrib.settlement.batch import (
+    approve_batch,
+    draw_up_batch,
+    mature_for_batch,
+    submit_batch,
+)
 from distrib.settlement.paying import run_batch
 
 SETTLE = "test_settle"
@@ -106,11 +111,12 @@ def settle(database: Database, settings: Settings, claim: jobs.Claim) -> None:
     with database.transaction() as session:
         claim.hold(session)
         batch = draw_up_batch(session, brand=brand, cutoff=cutoff, created_by="test")
+        submit_batch(session, brand_id=brand.id, number=batch.number, submitted_by="test")
         approve_batch(
             session,
             brand_id=brand.id,
             number=batch.number,
-            approved_by="test",
+            approved_by="finance",
             content_hash=batch.content_hash,
         )
         run_batch(

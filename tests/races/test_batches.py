@@ -25,6 +25,7 @@ from distrib.settlement.batch import (
     draw_up_batch,
     get_batch,
     mature_for_batch,
+    submit_batch,
 )
 from distrib.settlement.paying import run_batch
 from distrib.settlement.providers import BatchRef, PayoutRequest
@@ -64,8 +65,9 @@ def _draw_up(db: Database, brand: Brand) -> int | None:
 
 
 def _approve(session: Session, brand: Brand, number: int) -> object:
+    submit_batch(session, brand_id=brand.id, number=number, submitted_by="test")
     return approve_batch(
-        session, brand_id=brand.id, number=number, approved_by="test", content_hash=None
+        session, brand_id=brand.id, number=number, approved_by="finance", content_hash=None
     )
 
 
@@ -269,7 +271,7 @@ def test_chunks_of_a_batch_paid_at_once(db: Database, shop: Brand, settings: Set
         "SELECT kind, state, count(*) FROM job WHERE brand_id = :b GROUP BY 1, 2 ORDER BY 1",
         b=shop.id,
     )
-    assert kinds == [("close_batch", "done", 1), ("pay_chunk", "done", 4)]
+    assert kinds == [("complete_batch", "done", 1), ("pay_chunk", "done", 4)]
     batch = "SELECT state FROM settlement_batch WHERE brand_id = :b"
     assert value(db, batch, b=shop.id) == "settled"
     assert findings(db, shop) == []
@@ -279,15 +281,18 @@ def test_one_chunk_handed_to_the_provider_twice_at_once(tmp_path: Path) -> None:
     """A worker was thought dead and is not; another does its chunk. Their processes may well have
     the same number: in two containers that share the data directory, or, as here, in threads."""
     batch = BatchRef(brand_id=1, batch_id=2, number=1, currency="CNY")
-    requests = [PayoutRequest(f"2-{n}-1", n, f"d{n}", "Somebody", 100, "CNY") for n in range(50)]
+    requests = [
+        PayoutRequest(f"2p{n}a1", n, f"d{n}", "Somebody", 100, "CNY", call_no=7)
+        for n in range(1, 51)
+    ]
     provider = BankFile(tmp_path)
 
     def pay() -> None:
         for _ in range(40):
-            provider.pay(batch, 0, requests)
-            file = provider.finish(batch, 1)
+            provider.pay(batch, requests)
+            file = provider.finish(batch, [7])
             assert (file.payouts, file.total) == (50, 5_000)
 
     together(*[pay] * 4)
     left = [path.name for path in tmp_path.rglob("*") if path.is_file()]
-    assert sorted(left) == ["000000.csv", "batch-1.csv"]
+    assert sorted(left) == ["7.csv", "batch-1.csv"]

@@ -19,7 +19,12 @@ from distrib import clock, faults, jobs
 from distrib.brands.tables import Brand
 from distrib.config import Settings
 from distrib.db import Database, make_engine
-from distrib.settlement.batch import approve_batch, draw_up_batch, mature_for_batch
+from distrib.settlement.batch import (
+    approve_batch,
+    draw_up_batch,
+    mature_for_batch,
+    submit_batch,
+)
 from distrib.settlement.paying import run_batch
 from tests.races.world import (
     background,
@@ -44,7 +49,8 @@ def _approved(db: Database, brand: Brand, *, chunk_payouts: int = 100) -> list[i
     scope: dict[str, Any] = {"brand_id": brand.id, "number": 1}
     with db.transaction() as session:
         draw_up_batch(session, brand=brand, cutoff=cutoff, created_by="test")
-        approve_batch(session, approved_by="test", content_hash=None, **scope)
+        submit_batch(session, submitted_by="test", **scope)
+        approve_batch(session, approved_by="finance", content_hash=None, **scope)
         run_batch(session, chunk_payouts=chunk_payouts, **scope)
     return [
         job_id
@@ -155,7 +161,7 @@ POINTS = [
     "pay_chunk.before_commit",
     "pay_chunk.done",
     "bank_file.joined",
-    "close_batch.file_written",
+    "complete_batch.file_written",
 ]
 
 

@@ -27,14 +27,17 @@ from distrib.settlement.batch import (
     BatchNotFound,
     NothingToSettle,
     approve_batch,
-    batch_progress,
     cancel_batch,
     draw_up_batch,
     get_batch,
     mature_for_batch,
+    submit_batch,
 )
+from distrib.settlement.finishing import list_files
 from distrib.settlement.maturation import begin_maturation, mature, post_maturations
 from distrib.settlement.paying import NothingFailed, retry_batch, run_batch
+from distrib.settlement.progress import batch_progress
+from distrib.settlement.providers.registry import choose_provider
 from distrib.settlement.tables import Maturation, Payout, PayoutAttempt, SettlementBatch
 from distrib.tree.service import reactivate_distributor, suspend_distributor
 from tests import factories
@@ -282,14 +285,14 @@ def test_nothing_at_all(db: Database, brand: Brand) -> None:
 def test_everything_below_the_minimum(db: Database, brand: Brand, who: Who) -> None:
     ids_of(take(db, brand, order("o-1", 900)))
     assert why(db, brand) == (
-        "up to 2026-03-16: 3 distributors have 1.53 CNY together, each below the minimum of 1.00"
+        "up to 2026-03-16: 3 distributors (1.53 CNY): below the minimum payout; carried forward"
     )
 
 
 def test_everything_later(db: Database, brand: Brand, who: Who) -> None:
     ids_of(take(db, brand, order("o-1", 10_000)))
     assert why(db, brand, DAY - days(1)) == (
-        "up to 2026-03-15: 3 distributors have commission available after the cutoff"
+        "up to 2026-03-15: 3 distributors (17.00 CNY): available only after the cutoff"
     )
 
 
@@ -312,17 +315,17 @@ def test_everything_at_once(db: Database, settings: Settings, brand: Brand, who:
     with pytest.raises(NothingToSettle) as caught:
         draw_up(db, brand, DAY, MATURED)
     assert str(caught.value) == (
-        "up to 2026-03-16: 3 distributors have 0.85 CNY together, each below the minimum of 1.00;"
-        " 1 distributors owe the brand after refunds;"
-        " 1 distributors have commission available after the cutoff"
+        "up to 2026-03-16: 3 distributors (0.85 CNY): below the minimum payout; carried forward;"
+        " 1 distributor (10.00 CNY): in debt after refunds; netted from later earnings;"
+        " 1 distributor (10.00 CNY): available only after the cutoff"
     )
 
 
 @pytest.mark.parametrize(
     "currency, minimum, words",
     [
-        ("JPY", 5_000, "1,000 JPY together, each below the minimum of 5,000"),
-        ("KWD", 5_000, "1.000 KWD together, each below the minimum of 5.000"),
+        ("JPY", 5_000, "(1,000 JPY): below the minimum payout"),
+        ("KWD", 5_000, "(1.000 KWD): below the minimum payout"),
     ],
 )
 def test_words_in_the_currency_of_the_brand(
@@ -355,12 +358,11 @@ def test_a_cutoff_has_matured(db: Database, brand: Brand, who: Who) -> None:
             draw_up_batch(session, brand=brand, cutoff=DAY, created_by="tests")
 
 
-def test_a_provider_must_be_known(db: Database, brand: Brand) -> None:
+def test_a_provider_must_be_known(settings: Settings, brand: Brand) -> None:
     with (
-        pytest.raises(InvalidInput, match="no provider 'pigeon'; known are bank-file"),
-        db.transaction() as session,
+        pytest.raises(InvalidInput, match="no provider 'pigeon'; known are bank-file, manual"),
     ):
-        draw_up_batch(session, brand=brand, cutoff=DAY, provider="pigeon", created_by="tests")
+        choose_provider(settings, brand.slug, "pigeon")
 
 
 def test_a_batch_posts_a_maturation_that_was_left(db: Database, brand: Brand, who: Who) -> None:
@@ -435,6 +437,8 @@ def verb(session: Session, what: str, batch: SettlementBatch) -> None:
     match what:
         case "approve":
             approve_batch(session, approved_by="finance", content_hash=None, **scope)
+        case "submit":
+            submit_batch(session, submitted_by="tests", **scope)
         case "run":
             run_batch(session, chunk_payouts=7, **scope)
         case "retry":
@@ -445,18 +449,20 @@ def verb(session: Session, what: str, batch: SettlementBatch) -> None:
 
 STATES: dict[str, tuple[str, ...]] = {
     "draft": (),
-    "approved": ("approve",),
-    "paying": ("approve", "run"),
+    "submitted": ("submit",),
+    "approved": ("submit", "approve"),
+    "paying": ("submit", "approve", "run"),
     "cancelled": ("cancel",),
-    "settled": ("approve", "run", "jobs"),
+    "settled": ("submit", "approve", "run", "jobs"),
 }
 
 
 ALLOWED = {
-    "approve": {"draft"},
+    "submit": {"draft"},
+    "approve": {"submitted"},
     "run": {"approved"},
     "retry": {"paying"},
-    "cancel": {"draft", "approved"},
+    "cancel": {"draft", "submitted", "approved"},
 }
 
 
@@ -486,7 +492,7 @@ def test_states(
     assert findings(db, draft.brand_id) == []
 
 
-@pytest.mark.parametrize("kind", ["pay_chunk", "close_batch"])
+@pytest.mark.parametrize("kind", ["pay_chunk", "complete_batch"])
 def test_what_failed_for_good_is_tried_again(
     db: Database,
     settings: Settings,
@@ -525,6 +531,8 @@ def test_a_batch_that_is_not_there(db: Database, draft: SettlementBatch) -> None
 
 @pytest.mark.parametrize("seen", [b"", b"\0" * 32])
 def test_approval_is_of_what_was_seen(db: Database, draft: SettlementBatch, seen: bytes) -> None:
+    with db.transaction() as session:
+        verb(session, "submit", draft)
     with pytest.raises(BatchChanged, match="not what was reviewed"), db.transaction() as session:
         approve_batch(
             session, brand_id=draft.brand_id, number=1, approved_by="finance", content_hash=seen
@@ -557,6 +565,7 @@ def test_a_draft_that_changed_is_not_approved(
     db: Database, draft: SettlementBatch, change: str
 ) -> None:
     with db.transaction() as session:
+        verb(session, "submit", draft)
         session.execute(text("SET LOCAL session_replication_role = replica"))
         session.execute(text(f"{change} WHERE batch_id = :id AND no = 2"), {"id": draft.id})
     for seen in (None, draft.content_hash):
@@ -569,7 +578,9 @@ def test_a_draft_that_changed_is_not_approved(
 # -- cancelling -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("steps", [("cancel",), ("approve", "cancel")])
+@pytest.mark.parametrize(
+    "steps", [("cancel",), ("submit", "cancel"), ("submit", "approve", "cancel")]
+)
 def test_cancelling_opens_exactly_what_was_taken(
     db: Database, settings: Settings, brand: Brand, who: Who, steps: tuple[str, ...]
 ) -> None:
@@ -619,10 +630,10 @@ def test_a_batch_is_paid(db: Database, settings: Settings, brand: Brand) -> None
         attempts = session.scalars(
             select(PayoutAttempt).where(PayoutAttempt.brand_id == brand.id)
         ).all()
-    assert {each.outcome for each in attempts} == {"paid"}
+        (payment_file,) = list_files(session, batch=batch)
+    assert {each.state for each in attempts} == {"paid"}
     assert len({each.request_no for each in attempts}) == 20
-    assert batch.file_name is not None
-    with (settings.data_dir / batch.file_name).open(encoding="utf-8") as file:
+    with (settings.data_dir / payment_file.name).open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [row["no"] for row in rows] == [str(n) for n in range(1, 21)]
     assert sorted(row["payee"] for row in rows) == names

@@ -71,7 +71,7 @@ class CsvFile:
         :raises FileUnreadable: when the file is not what it was or is not in its encoding.
         """
         with self._open() as file:
-            yield from _rows(file, self.delimiter)
+            yield from read_rows(file, self.delimiter)
 
     @contextmanager
     def _open(self) -> Iterator[TextIO]:
@@ -104,7 +104,8 @@ def _stamp(path: Path) -> tuple[int, int]:
     return found.st_size, found.st_mtime_ns
 
 
-def _rows(file: Iterable[str], delimiter: str) -> Iterator[tuple[int, list[str]]]:
+def read_rows(file: Iterable[str], delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """The rows of a text with their lines; see :meth:`CsvFile.rows`."""
     source = iter(file)
     again: deque[str] = deque()  # lines to read once more
     taken: list[str] = []  # lines of the row at hand

@@ -87,7 +87,7 @@ def read_mapping(document: Table[str, Any]) -> Mapping:
     given = _table(document, "columns")
     _only(given, set(FIELDS), "columns.")
     columns = {
-        name: _field(spec, f"columns.{name}")
+        name: read_field(spec, f"columns.{name}")
         for name, spec in given.items()
         if spec not in ("", {})
     }
@@ -106,7 +106,7 @@ def read_mapping(document: Table[str, Any]) -> Mapping:
         columns=columns,
         currency=_checked(document, "currency", money.exponent),
         time_zone=_checked(document, "time_zone", clock.zone),
-        encoding=_encoding(document),
+        encoding=read_encoding(document),
         delimiter=delimiter,
         minor=_choice(document, "amounts", ("major", "minor")) == "minor",
         decimal=_choice(document, "decimal", (".", ",")),
@@ -114,7 +114,7 @@ def read_mapping(document: Table[str, Any]) -> Mapping:
         inherit=inherit,
         whole_orders=_flag(document, "whole_orders", "") or "subtotal" in columns,
         refunds=_refunds(_table(document, "refunds")) if "refunds" in document else None,
-        refusals=_refusals(document.get("refuse", [])),
+        refusals=read_refusals(document.get("refuse", [])),
     )
 
 
@@ -193,7 +193,11 @@ def _checked(document: Table[str, Any], key: str, check: Any) -> str | None:
     return value
 
 
-def _encoding(document: Table[str, Any]) -> str:
+def read_encoding(document: Table[str, Any]) -> str:
+    """The encoding that a document names, by Python's name for it; UTF-8 when it names none.
+
+    :raises MappingInvalid: when Python knows none of that name.
+    """
     name = _text(document, "encoding", "utf-8")
     try:
         codec = codecs.lookup(name)
@@ -204,7 +208,12 @@ def _encoding(document: Table[str, Any]) -> str:
     return "utf-8-sig" if codec.name == "utf-8" else codec.name
 
 
-def _field(spec: Any, at: str) -> Field:
+def read_field(spec: Any, at: str) -> Field:
+    """A field as a mapping writes it: a column, a list of columns, or a table.
+
+    :param at: its place in the document, for errors.
+    :raises MappingInvalid: naming the key that is wrong.
+    """
     table = {"column": spec} if isinstance(spec, str | list) else spec
     if not isinstance(table, dict):
         raise _fail("is a column, a list of columns or a table", at)
@@ -253,7 +262,7 @@ def _refunds(table: dict[str, Any]) -> Refunds:
     ):
         raise _fail("has a text that means a sale", "refunds.refund")
     fields = {
-        key: _field(table[key], f"{at}{key}") for key in ("order", "id", "amount") if key in table
+        key: read_field(table[key], f"{at}{key}") for key in ("order", "id", "amount") if key in table
     }
     if "amount" in fields and "order" not in fields:
         raise _fail("goes with the refunded order's column", "refunds.amount")
@@ -261,7 +270,7 @@ def _refunds(table: dict[str, Any]) -> Refunds:
         raise _fail("the prefix is of the refund's own number", "refunds.id")
     return Refunds(
         prefix=_text(table, "prefix", at=at) if "prefix" in table else None,
-        kind=_field(table["column"], "refunds.column") if "column" in table else None,
+        kind=read_field(table["column"], "refunds.column") if "column" in table else None,
         sale=frozenset(_texts(table, "sale", at)) if "sale" in table else frozenset(),
         refund=frozenset(_texts(table, "refund", at)) if "refund" in table else frozenset(),
         sign=-1 if _choice(table, "quantity", ("negative", "positive"), at) == "negative" else 1,
@@ -269,7 +278,11 @@ def _refunds(table: dict[str, Any]) -> Refunds:
     )
 
 
-def _refusals(tables: Any) -> tuple[Refusal, ...]:
+def read_refusals(tables: Any) -> tuple[Refusal, ...]:
+    """The ``[[refuse]]`` tables of a mapping.
+
+    :raises MappingInvalid: naming the key that is wrong.
+    """
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
         raise _fail("is a list of tables: write [[refuse]]", "refuse")
     refusals = []
@@ -282,7 +295,7 @@ def _refusals(tables: Any) -> tuple[Refusal, ...]:
         field = {key: table[key] for key in ("column", "optional") if key in table}
         refusals.append(
             Refusal(
-                field=_field(field, at.rstrip(".")),
+                field=read_field(field, at.rstrip(".")),
                 reason=_text(table, "reason", at=at),
                 prefix=_text(table, "prefix", at=at) if "prefix" in table else None,
                 values=frozenset(_texts(table, "values", at)) if "values" in table else None,

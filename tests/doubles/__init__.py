@@ -1,0 +1,1 @@
+"""Doubles of payment providers: servers on this machine that speak the documented protocols."""
