@@ -32,7 +32,15 @@ def main() -> None:
             )
             intake.run(bench, 10_000, chosen.runs, plan=FULL)
         if "settlement" in wanted:
-            settlement.run(bench, runs=chosen.runs)
+            sizes = (10_000, 100_000, 1_000_000) if chosen.full else (10_000, 100_000)
+            costs = [
+                settlement.run(bench, n, 1 if n >= 1_000_000 else chosen.runs) for n in sizes
+            ]
+            print(
+                f"\nprice of a payee, {sizes[-1]:,} against {sizes[0]:,}: gathering"
+                f" {costs[-1][0] / costs[0][0]:.2f}, paying {costs[-1][1] / costs[0][1]:.2f}"
+                " (aim: 1 or less)"
+            )
         if "simulation" in wanted:
             for n in (100_000, 1_000_000) if chosen.full else (100_000,):
                 simulation.run(bench, n, chosen.runs)

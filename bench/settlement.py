@@ -1,19 +1,20 @@
-"""Settlement of many payees, from matured open items to a settled batch with its payment file,
-against the bare INSERT … SELECT … GROUP BY statements that write the same rows."""
+"""Settlement of many payees: gathering against the bare grouped INSERT of the same payouts, and
+posting, payment file included, against COPY of the same rows into the same tables."""
 
 from __future__ import annotations
 
+import io
+import resource
 import statistics
-import time
+from typing import Any
 
 from sqlalchemy import text
 
-from bench.common import Bench, interleave, make_brand, make_orders, show, timed
+from bench.common import Bench, interleave, make_brand, show, timed
 from distrib import jobs
 from distrib.brands.tables import Brand
-from distrib.commission.intake import take_orders
 from distrib.config import Settings
-from distrib.db import Database
+from distrib.db import Database, cursor
 from distrib.settlement.batch import (
     approve_batch,
     draw_up_batch,
@@ -21,109 +22,167 @@ from distrib.settlement.batch import (
     mature_for_batch,
     submit_batch,
 )
+from distrib.settlement.finishing import list_files
 from distrib.settlement.paying import run_batch
 
-# the rows a settlement leaves behind, each table by one statement; nothing locked, nothing
-# checked, no steps, no workers, no file
-_GROUPED = "SELECT distributor_id, sum(amount) AS amount FROM open_item GROUP BY distributor_id"
-_BARE_PAYOUTS = """
-INSERT INTO payout (brand_id, batch_id, no, distributor_id, amount, state, postings, amounts)
-SELECT :brand, 1, row_number() OVER (), distributor_id, sum(amount), 'paid',
-       array_agg(posting_id), array_agg(amount)
-FROM open_item GROUP BY distributor_id HAVING sum(amount) >= 1
-"""
-_BARE = [
-    """INSERT INTO settlement_batch (brand_id, id, number, cutoff, currency, minimum_payout,
-       provider, state, payouts, total, content_hash, created_at, created_by)
-       VALUES (:brand, 1, 1, now(), 'CNY', 1, 'bank-file', 'draft', 0, 0, '', now(), '')""",
-    _BARE_PAYOUTS,
-    """INSERT INTO payout_attempt (brand_id, batch_id, no, attempt, request_no, created_at, outcome)
-       SELECT brand_id, batch_id, no, 1, batch_id::text || '-' || no::text || '-1', now(), 'paid'
-       FROM payout""",
-    *(
-        f"""INSERT INTO transfer (brand_id, posting_id, seq, code, debit_account, credit_account,
-            amount, asset, posted_at)
-            SELECT :brand, {code}, row_number() OVER (), {code}, 8, distributor_id, amount, 'CNY',
-            now() FROM ({_GROUPED}) g"""
-        for code in (3, 6, 8, 9)
-    ),
-    "DELETE FROM open_item",
-]
+LINES = 3
+"""Open items for each payee."""
+
+_OPEN_ITEMS = text(
+    """
+    INSERT INTO open_item (brand_id, distributor_id, posting_id, asset, amount, available_on, held)
+    SELECT d.brand_id, d.id, (row_number() OVER ())::bigint, 'CNY', 50 + (d.id % 997) + n * 7,
+           '2026-01-01', false
+    FROM distributor d CROSS JOIN generate_series(1, :lines) n ORDER BY n, d.id
+    """
+)
+
+# what gathering writes, and nothing else: no lock, no judgement, no items taken away
+_BARE = text(
+    """
+    INSERT INTO payout (brand_id, batch_id, no, distributor_id, amount, state, postings, amounts)
+    SELECT brand_id, :batch, row_number() OVER (ORDER BY distributor_id), distributor_id,
+           sum(amount), 'reserved', array_agg(posting_id ORDER BY posting_id),
+           array_agg(amount ORDER BY posting_id)
+    FROM open_item GROUP BY brand_id, distributor_id
+    """
+)
+
+POSTED = {
+    "payout_attempt": "payout_attempt",
+    # without what gathering has reserved
+    "transfer": "(SELECT * FROM transfer WHERE code <> 6)",
+    "batch_posting": "(SELECT * FROM batch_posting WHERE code <> 6)",
+}
+"""What paying adds to which table."""
 
 
-def settle(database: Database, settings: Settings, brand: Brand, payees: int) -> None:
-    """The product's way, every step of it."""
+def gather(database: Database, brand: Brand) -> None:
+    """Everything from the open items to a draft that can be approved, its reservation posted."""
     cutoff = mature_for_batch(database, brand=brand)
     with database.transaction() as session:
         draw_up_batch(session, brand=brand, cutoff=cutoff, created_by="bench")
+
+
+def approve(database: Database, brand: Brand) -> None:
+    """Two people."""
+    scope: dict[str, Any] = {"brand_id": brand.id, "number": 1}
     with database.transaction() as session:
-        submit_batch(session, brand_id=brand.id, number=1, submitted_by="bench")
-        approve_batch(session, brand_id=brand.id, number=1, approved_by="other", content_hash=None)
+        submit_batch(session, submitted_by="bench", **scope)
+    with database.transaction() as session:
+        approve_batch(session, approved_by="other", content_hash=None, **scope)
+
+
+def pay(database: Database, settings: Settings, brand: Brand) -> None:
+    """Attempts, both postings of each payout, the file, in one worker."""
     with database.transaction() as session:
         run_batch(session, brand_id=brand.id, number=1, chunk_payouts=settings.chunk_payouts)
     jobs.run_all(database, settings)
     with database.transaction() as session:
         batch = get_batch(session, brand_id=brand.id, number=1)
-        if batch.state != "settled" or batch.payouts != payees:
-            raise RuntimeError(f"batch is {batch.state} with {batch.payouts} payouts")
+        if batch.state != "settled" or not list_files(session, batch=batch):
+            raise RuntimeError(f"batch is {batch.state}")
 
 
-def bare(database: Database, brand: Brand) -> float:
-    """The same rows by bare statements. Returns the seconds of the one that groups the payouts."""
-    grouped = 0.0
+def bare_gathering(database: Database, brand: Brand) -> None:
+    """One statement."""
     with database.transaction() as session:
-        for statement in _BARE:
-            begin = time.perf_counter()
-            session.execute(text(statement), {"brand": brand.id})
-            if statement is _BARE_PAYOUTS:
-                grouped = time.perf_counter() - begin
-    return grouped
+        session.execute(
+            text(
+                "INSERT INTO settlement_batch (brand_id, id, number, cutoff, currency,"
+                " minimum_payout, provider, state, payouts, total, content_hash, created_at,"
+                " created_by) VALUES (:brand, 1, 1, now(), 'CNY', 1, 'bank-file', 'draft', 0, 0,"
+                " '', now(), '')"
+            ),
+            {"brand": brand.id},
+        )
+        session.execute(_BARE, {"batch": 1})
 
 
-def run(bench: Bench, payees: int = 100_000, runs: int = 3) -> None:
-    """Measure a batch of ``payees`` payouts."""
+def dump(database: Database) -> dict[str, bytes]:
+    """The rows that posting has written, in COPY's binary format."""
+    found = {}
+    with database.transaction() as session:
+        for table, source in POSTED.items():
+            buffer = io.BytesIO()
+            with cursor(session).copy(f"COPY {source} TO STDOUT (FORMAT BINARY)") as copy:
+                for block in copy:
+                    buffer.write(block)
+            found[table] = buffer.getvalue()
+    return found
+
+
+def load(database: Database, rows: dict[str, bytes]) -> None:
+    """The same rows into the same tables, in one transaction."""
+    with database.transaction() as session:
+        for table, content in rows.items():
+            with cursor(session).copy(f"COPY {table} FROM STDIN (FORMAT BINARY)") as copy:
+                for start in range(0, len(content), 1 << 20):
+                    copy.write(content[start : start + (1 << 20)])
+
+
+def _clear(database: Database) -> None:
+    """Take away what posting wrote: COPY puts it back. Empty tables, as they were."""
+    with database.transaction() as session:
+        session.execute(text("SET LOCAL session_replication_role = replica"))
+        session.execute(text(f"TRUNCATE {', '.join(POSTED)}"))
+
+
+def _rss() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def run(bench: Bench, payees: int = 100_000, runs: int = 3) -> tuple[float, float]:
+    """Measure a batch of ``payees`` payouts; returns microseconds a payee of both steps."""
     with bench.database() as (start, _, template):
         brand = make_brand(start, payees)
-        orders = [
-            order.__class__(
-                shop=order.shop,
-                external_id=order.external_id,
-                placed_at=order.placed_at,
-                currency=order.currency,
-                lines=order.lines,
-                buyer=order.buyer,
-                distributor=f"D{i % payees}",
-            )
-            for i, order in enumerate(make_orders(payees, payees, lines=1))
-        ]
-        for at in range(0, len(orders), 5_000):
-            with start.transaction() as session:
-                take_orders(session, brand=brand, orders=orders[at : at + 5_000])
         with start.transaction() as session:
-            items, due = session.execute(
-                text("SELECT count(*), count(DISTINCT distributor_id) FROM open_item")
-            ).one()
+            session.execute(_OPEN_ITEMS, {"lines": LINES})
+        with start.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(text("VACUUM ANALYZE open_item, distributor"))
         start.engine.dispose()
-        grouped: list[float] = []
+        posting: list[float] = []
+        copying: list[float] = []
+        grown: list[float] = []
 
         def mine() -> float:
             with bench.database(template) as (database, settings, _):
-                return timed(lambda: settle(database, settings, brand, due))
+                gathering = timed(lambda: gather(database, brand))
+                approve(database, brand)
+                before = _rss()
+                posting.append(timed(lambda: pay(database, settings, brand)))
+                grown.append(_rss() - before)
+                rows = dump(database)
+                _clear(database)
+                copying.append(timed(lambda: load(database, rows)))
+            return gathering
 
         def theirs() -> float:
             with bench.database(template) as (database, _, _):
-                return timed(lambda: grouped.append(bare(database, brand)))
+                return timed(lambda: bare_gathering(database, brand))
 
-        ours, plain, ratios = interleave(runs, mine, theirs)
-    one = statistics.median(grouped)
+        gathered, grouped, ratios = interleave(runs, mine, theirs)
     show(
-        f"settlement, {due:,} payees, {items:,} open items",
+        f"settlement, gathering {payees:,} payees of {payees * LINES:,} commission lines",
         {
-            "mature, draw up, approve, pay, file": f"{ours:.2f} s",
-            "bare grouped INSERTs of the same rows": f"{plain:.2f} s",
-            "of these the payouts alone": f"{one:.2f} s ({ours / one:.1f}×)",
-            "payees per second": f"{due / ours:,.0f}",
+            "judge, take, reserve, post, hash": f"{gathered:.2f} s",
+            "bare grouped INSERT of the payouts": f"{grouped:.2f} s",
+            "price of a payee": f"{gathered / payees * 1e6:.1f} µs",
         },
         statistics.median(ratios),
         "at most 3",
     )
+    paid = statistics.median(posting)
+    show(
+        f"settlement, paying {payees:,} payees",
+        {
+            "attempts, postings, states, file; one worker": f"{paid:.2f} s",
+            "COPY of the attempts and transfers": f"{statistics.median(copying):.2f} s",
+            "price of a payee": f"{paid / payees * 1e6:.1f} µs",
+            "payees a second": f"{payees / paid:,.0f}",
+            "memory of the worker grew by": f"{grown[0]:.0f} MiB",
+        },
+        statistics.median(mine / bare for mine, bare in zip(posting, copying, strict=True)),
+        "at most 3",
+    )
+    return gathered / payees * 1e6, paid / payees * 1e6

@@ -24,7 +24,10 @@ class BadSetting(DistribError):
 
 @dataclass(frozen=True)
 class Settings:
-    """What a process needs to know before it starts."""
+    """What a process needs to know before it starts.
+
+    :param retry_seconds: the pause after a job's first error; it doubles with each claim.
+    """
 
     database_url: str
     redis_url: str
@@ -34,6 +37,7 @@ class Settings:
     chunk_payouts: int = 5_000
     chunk_orders: int = 5_000
     providers_file: Path | None = None
+    retry_seconds: float = 2.0
 
 
 def database_url(url: str) -> str:

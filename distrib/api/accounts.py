@@ -8,13 +8,13 @@ from typing import Any
 from marshmallow import fields
 
 from distrib import ids
-from distrib.api import lists
+from distrib.api import settlement_lists
 from distrib.api.context import database
 from distrib.api.distributors import find
 from distrib.api.fields import Amount, Choice, Day, Objects, PublicId, Shape, Text, Whole
 from distrib.api.paging import Listing, Page, PageQuery, page_of
+from distrib.api.payouts import PayoutSchema
 from distrib.api.routes import PREFIX, Routes
-from distrib.api.settlement import PayoutSchema
 from distrib.brands.tables import Brand
 from distrib.errors import InvalidInput
 from distrib.settlement.statement import Statement, list_earnings, read_statement
@@ -54,6 +54,9 @@ class BalancesSchema(Shape):
     )
     reserved = Amount(required=True, metadata={"description": "In a batch.", "example": 0})
     paid = Amount(required=True, metadata={"description": "Was paid out.", "example": 2900})
+    withheld = Amount(
+        required=True, metadata={"description": "Tax withheld of what was paid.", "example": 0}
+    )
     reversed = Amount(
         required=True, metadata={"description": "Went back by refunds.", "example": 100}
     )
@@ -162,4 +165,6 @@ def list_distributor_payouts(mine: Brand, query: dict[str, Any], ref: str) -> Pa
     """List a distributor's payouts."""
     with database().transaction() as session:
         found = find(session, mine, ref)
-        return lists.payouts_of(session, brand_id=mine.id, distributor_id=found.id, **query)
+        return settlement_lists.payouts_of(
+            session, brand_id=mine.id, distributor_id=found.id, **query
+        )

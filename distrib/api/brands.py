@@ -33,6 +33,17 @@ routes = Routes(
 )
 
 
+_SECOND_APPROVAL = {
+    "description": "A settlement batch of more than this, in minor units, needs two approvals."
+    " Null: one is enough for any.",
+    "example": 5_000_000,
+}
+_COOLING = {
+    "description": "Days for which a changed payout method rests before money goes there.",
+    "example": 3,
+}
+
+
 class NewBrandSchema(Shape):
     """A brand to create."""
 
@@ -83,6 +94,9 @@ class NewBrandSchema(Shape):
         },
     )
 
+    second_approval_above = Whole(load_default=None, allow_none=True, metadata=_SECOND_APPROVAL)
+    method_cool_days = Whole(0, 90, load_default=3, metadata=_COOLING)
+
 
 class BrandSchema(Shape):
     """A brand."""
@@ -100,6 +114,8 @@ class BrandSchema(Shape):
         required=True,
         metadata={"description": "Whether only approved drafts are published.", "example": False},
     )
+    second_approval_above = Whole(required=True, allow_none=True, metadata=_SECOND_APPROVAL)
+    method_cool_days = Whole(required=True, metadata=_COOLING)
     created_at = Instant(required=True)
 
 
@@ -122,6 +138,20 @@ class SettingsSchema(Shape):
             " takes it back.",
             "example": True,
         },
+    )
+    second_approval_above = Whole(
+        allow_none=True,
+        metadata=_SECOND_APPROVAL
+        | {
+            "description": f"{_SECOND_APPROVAL['description']} Only the operator raises it or takes"
+            " it back."
+        },
+    )
+    method_cool_days = Whole(
+        0,
+        90,
+        metadata=_COOLING
+        | {"description": f"{_COOLING['description']} Only the operator makes it shorter."},
     )
 
 
@@ -211,6 +241,7 @@ _acknowledgement = AcknowledgementSchema()
         "currency": "CNY",
         "hold_days": 15,
         "jurisdiction": "CN",
+        "second_approval_above": 5_000_000,
     },
     problems=(409,),
 )
@@ -246,7 +277,7 @@ def show_brand(mine: Brand) -> Brand:
     "/brand/settings",
     {200: (BrandSchema, "The brand with its settings")},
     body=SettingsSchema,
-    example={"levels": 3, "second_person": True},
+    example={"levels": 3, "second_person": True, "second_approval_above": 5_000_000},
     problems=(409,),
 )
 def change_settings(mine: Brand, given: dict[str, Any]) -> Response:
@@ -258,6 +289,14 @@ def change_settings(mine: Brand, given: dict[str, Any]) -> Response:
     def work(session: Session) -> Answer:
         if given["levels"] is not None:
             set_levels(session, brand=mine, levels=given["levels"])
+        if "second_approval_above" in given:
+            service.set_second_approval(
+                session, brand=mine, above=given["second_approval_above"], by_operator=False
+            )
+        if "method_cool_days" in given:
+            service.set_method_cooling(
+                session, brand=mine, days=given["method_cool_days"], by_operator=False
+            )
         if given["second_person"] is not None:
             require_second_person(
                 session, brand=mine, required=given["second_person"], by_operator=False

@@ -98,6 +98,7 @@ class Page:
         self, path: str, method: str, given: dict[str, Any], shared: list[Any]
     ) -> Operation:
         body = _content(given.get("requestBody", {}))
+        upload = next(iter(given.get("requestBody", {}).get("content", {})), "application/json")
         parameters = [*shared, *given.get("parameters", [])]
         replies = [self._reply(*each) for each in sorted(given["responses"].items())]
         return Operation(
@@ -109,7 +110,9 @@ class Page:
             is_open=given.get("security") == [],
             parameters=[self._parameter(each) for each in parameters],
             fields=list(self._fields(body.get("schema", {}))),
-            curl=_curl(method.upper(), path, body.get("example"), given.get("security") != []),
+            curl=_curl(
+                method.upper(), path, body.get("example"), given.get("security") != [], upload
+            ),
             replies=[reply for reply in replies if reply.status < "4"],
             problems=[reply for reply in replies if reply.status >= "4"],
         )
@@ -199,13 +202,15 @@ def _pretty(value: Any) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False)
 
 
-def _curl(method: str, path: str, example: Any, needs_key: bool) -> str:
+def _curl(method: str, path: str, example: Any, needs_key: bool, kind: str) -> str:
     lines = [f"curl {'' if method == 'GET' else f'-X {method} '}$HOST{path}"]
     if needs_key:
         lines.append('-H "Authorization: Bearer $KEY"')
-    if method == "POST":
+    if method == "POST" and needs_key:
         lines.append('-H "Idempotency-Key: $(uuidgen)"')
-    if example is not None:
+    if kind != "application/json":
+        lines += [f'-H "Content-Type: {kind}"', "--data-binary @FILE"]
+    elif example is not None:
         quoted = _pretty(example).replace("'", "'\\''").replace("\n", "\n  ")
         lines.append(f"--json '{quoted}'")
     return " \\\n  ".join(lines)

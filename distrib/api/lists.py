@@ -1,21 +1,19 @@
-"""What only the API lists, page by page: brands, keys, plans, distributors, batches, payouts."""
+"""What only the API lists, page by page: brands, keys, plans, distributors."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import case, exists, func, select
 from sqlalchemy.orm import Session
 
 from distrib import clock, ids
-from distrib.api.paging import Listing, Page, Query, read_page
+from distrib.api.paging import Listing, Page, read_page
 from distrib.brands.tables import ApiKey, Brand, LegalAcknowledgement
 from distrib.commission.service import VersionState, number_in_force
 from distrib.commission.simulation_tables import Simulation
 from distrib.commission.tables import PlanDraft, PlanVersion
 from distrib.errors import NotFound
-from distrib.settlement.tables import Payout, SettlementBatch
 from distrib.tree import queries
 from distrib.tree.facts import DistributorStatus
 from distrib.tree.queries import Place, SortBy
@@ -182,74 +180,3 @@ def distributors(
     at = page.after
     following = None if at is None else order.write([at.value, at.id])
     return page.distributors, following
-
-
-# -- settlement -----------------------------------------------------------------------------------
-
-_BATCHES = Listing("batches", {"number": int}, descending=True)
-_BATCH_PAYOUTS = Listing("payouts of a batch", {"no": int})
-_PAYOUTS_OF = Listing("payouts of one", {"batch_id": int}, descending=True)
-
-
-def batches(
-    session: Session, *, brand_id: int, state: str | None, cursor: str | None, limit: int
-) -> Page:
-    """Settlement batches, newest first."""
-    where = [SettlementBatch.brand_id == brand_id]
-    if state is not None:
-        where.append(SettlementBatch.state == state)
-    return read_page(session, SettlementBatch, _BATCHES, where=where, cursor=cursor, limit=limit)
-
-
-def _show_payouts(payout: Any) -> Query:
-    return (
-        select(
-            payout.batch_id,
-            payout.no,
-            SettlementBatch.number.label("batch"),
-            SettlementBatch.currency,
-            Distributor.external_id.label("distributor"),
-            payout.distributor_id,
-            payout.amount,
-            payout.state,
-            func.cardinality(payout.postings).label("items"),
-        )
-        .join(
-            SettlementBatch,
-            (SettlementBatch.brand_id == payout.brand_id) & (SettlementBatch.id == payout.batch_id),
-        )
-        .join(
-            Distributor,
-            (Distributor.brand_id == payout.brand_id) & (Distributor.id == payout.distributor_id),
-        )
-    )
-
-
-def batch_payouts(
-    session: Session, *, batch: SettlementBatch, cursor: str | None, limit: int
-) -> Page:
-    """The payouts of a batch, by number."""
-    return read_page(
-        session,
-        Payout,
-        _BATCH_PAYOUTS,
-        where=[Payout.brand_id == batch.brand_id, Payout.batch_id == batch.id],
-        show=_show_payouts,
-        cursor=cursor,
-        limit=limit,
-    )
-
-
-def payouts_of(
-    session: Session, *, brand_id: int, distributor_id: int, cursor: str | None, limit: int
-) -> Page:
-    """The payouts of a distributor, newest first."""
-    return read_page(
-        session,
-        Payout,
-        _PAYOUTS_OF,
-        where=[Payout.brand_id == brand_id, Payout.distributor_id == distributor_id],
-        show=_show_payouts,
-        cursor=cursor,
-        limit=limit,
-    )

@@ -25,18 +25,23 @@ PREFIX = "/api/v1"
 
 PLAIN: dict[str, Any] = {"type": "string"}
 """The shape of what is not JSON."""
+BINARY: dict[str, Any] = {"type": "string", "format": "binary"}
+"""The shape of what is no text either."""
 
 View = Callable[..., Any]
 Shown = type[Schema] | dict[str, Any]
 Answers = dict[int, tuple[Shown, str]]
 
 _PATH = {
+    "brand": "The brand's slug.",
     "key": "`key_` id.",
     "level": "Level, 1 to 3.",
     "line": "Line of the order, counted from 1.",
+    "no": "Number of the payout within its batch, counted from 1.",
     "number": "Its number within the brand, counted from 1.",
     "order": "`ord_` id.",
     "other": "Number of the one to compare with.",
+    "provider": "Name of the brand's payment provider.",
     "ref": "External id or `dst_` id of the distributor.",
     "slug": "The brand's slug.",
     "source": "`ord_` id of the order, or `ref_` id of the refund.",
@@ -86,8 +91,8 @@ _WHEN = {
     403: "A key for something else",
     404: "Not found in this brand",
     409: "Contradicts what is recorded",
-    413: "The body is larger than 16 MiB",
-    415: "The body is not sent as JSON",
+    413: "The body is too large: JSON has 16 MiB at most",
+    415: "The body is not sent as what it has to be",
     422: "A field is not valid",
     500: "Something is wrong on our side",
     503: "A needed service does not answer",
@@ -111,7 +116,8 @@ class Routes(Blueprint):  # type: ignore[misc]  # flask-smorest has no types
         shows: type[Schema] | None = None,
         example: Any = None,
         problems: tuple[int, ...] = (),
-        content_type: str = "application/json",
+        content_type: str | tuple[str, ...] = "application/json",
+        uploads: dict[str, str] | None = None,
     ) -> Callable[[View], View]:
         """Make a view function an operation of the API.
 
@@ -122,24 +128,37 @@ class Routes(Blueprint):  # type: ignore[misc]  # flask-smorest has no types
             it written in the shape of the first.
         :param shows: the body of a view that reads it by itself.
         :param problems: statuses of errors beside those that follow from the rest.
+        :param content_type: of what is answered; the first is that of what the view returns.
+        :param uploads: content type → example of a body that is a file, which the view reads by
+            itself.
         """
+        kinds = (content_type,) if isinstance(content_type, str) else content_type
+        # only a caller that is known can say the same thing twice
+        keyed = method == "POST" and access is not Access.OPEN
         taken = {500, 503, *problems}
         taken |= set() if access is Access.OPEN else {401, 403}
-        taken |= {400, 413, 415} if body or shows else set()
-        taken |= {422} if query or method == "POST" else set()
-        headers = _REPLAYED if method == "POST" else {}
+        taken |= {400, 413, 415} if body or shows or uploads else set()
+        taken |= {422} if query or body or keyed else set()
+        headers = _REPLAYED if keyed else {}
         responses = {
-            status: _documented(meaning, content_type, shape, headers)
+            status: _documented(meaning, kinds, shape, headers)
             for status, (shape, meaning) in answers.items()
-        } | {status: _documented(_WHEN[status], PROBLEM, ProblemSchema) for status in taken}
+        } | {status: _documented(_WHEN[status], (PROBLEM,), ProblemSchema) for status in taken}
         manual: dict[str, Any] = {"responses": responses}
-        if method == "POST":
+        if keyed:
             manual["parameters"] = [_KEY_PARAMETER]
         if access is Access.OPEN:
             manual["security"] = []
         if shows is not None:
             content = {"application/json": {"schema": shows, "example": example}}
             manual["requestBody"] = {"required": True, "content": content}
+        if uploads is not None:
+            manual["requestBody"] = {
+                "required": True,
+                "content": {
+                    kind: {"schema": PLAIN, "example": text} for kind, text in uploads.items()
+                },
+            }
         variables = [
             {"in": "path", "name": name, "description": _PATH[name]}
             for name in re.findall(r"(\w+)>", rule)
@@ -148,9 +167,9 @@ class Routes(Blueprint):  # type: ignore[misc]  # flask-smorest has no types
         def declare(view: View) -> View:
             name = view.__name__
             status, (shape, meaning) = next(iter(answers.items()))
-            made: View = self.response(
-                status, shape, description=meaning, content_type=content_type
-            )(view)
+            made: View = self.response(status, shape, description=meaning, content_type=kinds[0])(
+                view
+            )
             if body is not None:
                 made = self.arguments(body, location="json", example=example)(made)
             if query is not None:
@@ -163,10 +182,16 @@ class Routes(Blueprint):  # type: ignore[misc]  # flask-smorest has no types
 
 
 def _documented(
-    meaning: str, content_type: str, shape: Shown, headers: dict[str, Any] | None = None
+    meaning: str, kinds: tuple[str, ...], shape: Shown, headers: dict[str, Any] | None = None
 ) -> dict[str, Any]:
-    """A response as OpenAPI has it."""
-    documented = {"description": meaning, "content": {content_type: {"schema": shape}}}
+    """A response as OpenAPI has it. A shape is that of JSON; anything else is a file."""
+    shapes: dict[str, Shown] = dict.fromkeys(kinds, shape)
+    if not isinstance(shape, dict):
+        shapes |= {kind: BINARY for kind in kinds if not kind.endswith("json")}
+    documented = {
+        "description": meaning,
+        "content": {kind: {"schema": each} for kind, each in shapes.items()},
+    }
     return documented | ({"headers": headers} if headers else {})
 
 

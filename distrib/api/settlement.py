@@ -1,134 +1,89 @@
-"""Settlement: batches from drawing up to the payment file."""
+"""Settlement batches: drawn up, submitted, approved by somebody else, paid, closed."""
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Callable
 from typing import Any
 
 from flask import Response
-from marshmallow import fields
 from sqlalchemy.orm import Session
 
-from distrib.api import lists
+from distrib.api import settlement_lists
 from distrib.api.context import caller, context, database
-from distrib.api.fields import Choice, Day, Hex, Instant, PublicId, Shape, Text, Whole
 from distrib.api.idempotency import Answer, replay, transact
-from distrib.api.paging import Page, PageQuery, page_of
-from distrib.api.routes import PLAIN, PREFIX, Routes
-from distrib.brands.tables import Brand
-from distrib.errors import Conflict, Unavailable
-from distrib.settlement.batch import (
-    approve_batch,
-
-    cancel_batch,
-    draw_up_batch,
-    get_batch,
-    mature_for_batch,
+from distrib.api.paging import Page, page_of
+from distrib.api.routes import PREFIX, Routes
+from distrib.api.settlement_lists import by_reason
+from distrib.api.settlement_shapes import (
+    ApprovalSchema,
+    BatchDetailSchema,
+    BatchQuery,
+    BatchSchema,
+    NewBatchSchema,
+    PerhapsReasonSchema,
+    ReasonSchema,
 )
-from distrib.settlement.paying import retry_batch, run_batch
-from distrib.settlement.progress import batch_progress
+from distrib.brands.tables import Brand
+from distrib.errors import Unavailable
+from distrib.settlement import batch as batches
+from distrib.settlement import paying
+from distrib.settlement.finishing import list_files
+from distrib.settlement.gathering import Filters
+from distrib.settlement.looking import count_exclusions
+from distrib.settlement.payouts import close_settled_batch
+from distrib.settlement.progress import Progress, batch_progress
+from distrib.settlement.providers import BadProviderSetting
+from distrib.settlement.providers.registry import ProviderChoice, choose_provider
 from distrib.settlement.tables import SettlementBatch
 
 routes = Routes(
     "Settlement",
     __name__,
     url_prefix=PREFIX,
-    description="A batch gathers what has left the hold, one payout a distributor. Finance"
-    " reviews and approves exactly that content; then it is paid in the background, each payout"
-    " once.",
+    description="A batch gathers what has left the hold, one payout a distributor: `draft` →"
+    " `submitted` → `approved` → `paying` (⇄ `paused`) → `settled` or `partly_failed` → `closed`."
+    " Who draws it up or submits it cannot approve it; who acts is the name of the API key. An"
+    " approval is of exactly the reviewed content, and void when that changes. Then it is paid in"
+    " the background, each payout once.",
 )
 
-_BATCH = "/settlement/batches/<int(max=2147483647):number>"
-_STATES = ("draft", "approved", "paying", "settled", "cancelled")
-
-
-class NoFileYet(Conflict):
-    """The batch is not settled."""
-
-    title = "The batch has no payment file yet"
-
-
-class NewBatchSchema(Shape):
-    """A batch to draw up."""
-
-    cutoff = Day(
-        load_default=None,
-        metadata={"description": "Last day that counts, where the brand lives. Left out: today."},
-    )
-    provider = Choice(*sorted(PROVIDERS), load_default="bank-file")
-
-
-class ProgressSchema(Shape):
-    """How far a batch has come."""
-
-    payouts = Whole(required=True, metadata={"example": 1200})
-    paid = Whole(required=True, metadata={"example": 500})
-    total = Whole(required=True, metadata={"example": 48_230_000})
-    paid_total = Whole(required=True, metadata={"example": 20_100_000})
-
-
-class BatchSchema(Shape):
-    """A settlement batch. Money in minor units of `currency`."""
-
-    id = PublicId("bat", required=True)
-    number = Whole(required=True, metadata={"example": 1})
-    state = Choice(*_STATES, required=True)
-    cutoff = Day(required=True)
-    currency = Text(required=True, metadata={"example": "CNY"})
-    minimum_payout = Whole(required=True, metadata={"example": 100})
-    provider = Text(required=True, metadata={"example": "bank-file"})
-    payouts = Whole(required=True, metadata={"example": 1200})
-    total = Whole(required=True, metadata={"example": 48_230_000})
-    content_hash = Hex(
-        required=True,
-        metadata={"description": "Names the content; an approval repeats it."},
-    )
-    created_at = Instant(required=True)
-    created_by = Text(required=True, metadata={"example": "back office"})
-    approved_at = Instant(required=True, allow_none=True)
-    approved_by = Text(required=True, allow_none=True, metadata={"example": "finance"})
-    settled_at = Instant(required=True, allow_none=True)
-    file_sha256 = Hex(required=True, allow_none=True)
-
-
-class BatchDetailSchema(BatchSchema):
-    """A settlement batch and how far it has come."""
-
-    progress = fields.Nested(ProgressSchema, required=True)
-
-
-class BatchQuery(PageQuery):
-    """Which batches."""
-
-    state = Choice(*_STATES, load_default=None)
-
-
-class PayoutSchema(Shape):
-    """What one distributor gets in a batch."""
-
-    batch = Whole(required=True, metadata={"example": 1})
-    no = Whole(required=True, metadata={"example": 1})
-    distributor = Text(required=True, metadata={"example": "anna"})
-    distributor_id = PublicId("dst", required=True)
-    amount = Whole(required=True, metadata={"example": 1980})
-    currency = Text(required=True, metadata={"example": "CNY"})
-    state = Choice("reserved", "paid", "failed", "cancelled", required=True)
-    items = Whole(
-        required=True,
-        metadata={"description": "Of how many orders and refunds it is made.", "example": 3},
-    )
-
-
-class ApprovalSchema(Shape):
-    """What is approved."""
-
-    content_hash = Hex(
-        required=True,
-        metadata={"description": "Of the batch that was reviewed.", "example": "3f2c…"},
-    )
-
+BATCH = "/settlement/batches/<int(max=2147483647):number>"
 
 _batch = BatchSchema()
+
+
+def actor() -> str:
+    """Who acts: people are API keys."""
+    return caller().principal.name
+
+
+def provider_of(mine: Brand, name: str) -> ProviderChoice:
+    """The brand's provider of that name.
+
+    :raises Unavailable: when it is there and badly configured.
+    """
+    try:
+        return choose_provider(context().settings, mine.slug, name)
+    except BadProviderSetting as error:
+        raise Unavailable(f"provider {name!r} is not configured: {error}") from None
+
+
+def read_filters(given: dict[str, Any] | None) -> Filters:
+    """The filters of a body or a query."""
+    if given is None:
+        return Filters()
+    return Filters(tuple(given["chosen"]), tuple(given["without"]), given["minimum"])
+
+
+def _change(
+    mine: Brand, number: int, verb: Callable[..., SettlementBatch], **facts: Any
+) -> Response:
+    """Do a verb of a batch, and show the batch."""
+    return transact(
+        lambda session: Answer(
+            200, _batch.dump(verb(session, brand_id=mine.id, number=number, **facts))
+        )
+    )
 
 
 @routes.operation(
@@ -136,26 +91,28 @@ _batch = BatchSchema()
     "/settlement/batches",
     {201: (BatchSchema, "The batch was drawn up, for review")},
     body=NewBatchSchema,
-    example={"cutoff": "2026-03-31"},
+    example={"cutoff": "2026-03-31", "provider": "bank-file", "filters": {"without": ["bo"]}},
     problems=(409,),
 )
 def create_batch(mine: Brand, given: dict[str, Any]) -> Response:
     """Draw up a batch.
 
-    What is past its hold at the cutoff is gathered and reserved. A distributor below the minimum
-    waits for the next batch.
+    What is past its hold at the cutoff is gathered and reserved, and the tax of each payout is
+    computed. Who is left out, and why, is in `/exclusions`; `/settlement/preview` tells beforehand.
     """
     if (again := replay()) is not None:
         return again
-    cutoff = mature_for_batch(database(), brand=mine, cutoff=given["cutoff"])
+    provider, filters = provider_of(mine, given["provider"]), read_filters(given["filters"])
+    cutoff = batches.mature_for_batch(database(), brand=mine, cutoff=given["cutoff"])
 
     def work(session: Session) -> Answer:
-        made = draw_up_batch(
+        made = batches.draw_up_batch(
             session,
             brand=mine,
             cutoff=cutoff,
-            provider=given["provider"],
-            created_by=caller().principal.name,
+            provider=provider,
+            filters=filters,
+            created_by=actor(),
         )
         return Answer(201, _batch.dump(made))
 
@@ -171,65 +128,89 @@ def create_batch(mine: Brand, given: dict[str, Any]) -> Response:
 def list_batches(mine: Brand, query: dict[str, Any]) -> Page:
     """List settlement batches."""
     with database().transaction() as session:
-        return lists.batches(session, brand_id=mine.id, **query)
+        return settlement_lists.batches(session, brand_id=mine.id, **query)
 
 
-@routes.operation("GET", _BATCH, {200: (BatchDetailSchema, "The batch")}, problems=(404,))
+def _tell(progress: Progress) -> dict[str, Any]:
+    told = {name: getattr(progress, name) for name in progress.__dataclass_fields__}
+    return told | {
+        "states": [
+            {"state": state, "payouts": count, "total": total}
+            for state, (count, total) in progress.states.items()
+        ]
+    }
+
+
+@routes.operation("GET", BATCH, {200: (BatchDetailSchema, "The batch")}, problems=(404,))
 def show_batch(mine: Brand, number: int) -> dict[str, Any]:
     """Show a batch and how far it has come."""
     with database().transaction() as session:
-        found = get_batch(session, brand_id=mine.id, number=number)
+        found = batches.get_batch(session, brand_id=mine.id, number=number)
         columns = {column.key: getattr(found, column.key) for column in found.__table__.columns}
-        return columns | {"progress": batch_progress(session, batch=found)}
-
-
-@routes.operation(
-    "GET",
-    f"{_BATCH}/payouts",
-    {200: (page_of(PayoutSchema), "A page of its payouts")},
-    query=PageQuery,
-    problems=(404,),
-)
-def list_batch_payouts(mine: Brand, query: dict[str, Any], number: int) -> Page:
-    """List the payouts of a batch."""
-    with database().transaction() as session:
-        found = get_batch(session, brand_id=mine.id, number=number)
-        return lists.batch_payouts(session, batch=found, **query)
+        return columns | {
+            "progress": _tell(batch_progress(session, batch=found)),
+            "approvals": batches.list_approvals(session, batch=found),
+            "files": list_files(session, batch=found),
+            "exclusions": by_reason(count_exclusions(session, batch=found)),
+        }
 
 
 @routes.operation(
     "POST",
-    f"{_BATCH}/approve",
-    {200: (BatchSchema, "The batch is approved")},
+    f"{BATCH}/submit",
+    {200: (BatchSchema, "The batch waits for approval")},
+    problems=(404, 409),
+)
+def submit_batch(mine: Brand, number: int) -> Response:
+    """Submit a draft for approval.
+
+    A total above the brand's `second_approval_above` needs two approvals.
+    """
+    return _change(mine, number, batches.submit_batch, submitted_by=actor())
+
+
+@routes.operation(
+    "POST",
+    f"{BATCH}/approve",
+    {200: (BatchSchema, "The approval is recorded; `approved` once there are as many as it needs")},
     body=ApprovalSchema,
     example={"content_hash": "3f2c9a…"},
     problems=(404, 409),
 )
 def approve(mine: Brand, given: dict[str, Any], number: int) -> Response:
-    """Approve a batch.
+    """Approve a submitted batch.
 
-    The approval is of the content that was reviewed: should the batch hold anything else, it is
-    refused with 409.
+    By somebody who neither drew it up nor submitted it. The approval is of the content that was
+    reviewed: should the batch hold anything else, it is refused with 409.
     """
-    return transact(
-        lambda session: Answer(
-            200,
-            _batch.dump(
-                approve_batch(
-                    session,
-                    brand_id=mine.id,
-                    number=number,
-                    approved_by=caller().principal.name,
-                    content_hash=given["content_hash"],
-                )
-            ),
-        )
+    return _change(
+        mine,
+        number,
+        batches.approve_batch,
+        approved_by=actor(),
+        content_hash=given["content_hash"],
     )
 
 
 @routes.operation(
     "POST",
-    f"{_BATCH}/run",
+    f"{BATCH}/reject",
+    {200: (BatchSchema, "The batch is a draft again")},
+    body=ReasonSchema,
+    example={"reason": "anna's account is being checked"},
+    problems=(404, 409),
+)
+def reject_batch(mine: Brand, given: dict[str, Any], number: int) -> Response:
+    """Send a batch back to its maker.
+
+    Its approvals are void.
+    """
+    return _change(mine, number, batches.reject_batch, rejected_by=actor(), reason=given["reason"])
+
+
+@routes.operation(
+    "POST",
+    f"{BATCH}/run",
     {202: (BatchSchema, "The batch is being paid")},
     problems=(404, 409),
 )
@@ -239,76 +220,86 @@ def run(mine: Brand, number: int) -> Response:
     return transact(
         lambda session: Answer(
             202,
-            _batch.dump(run_batch(session, brand_id=mine.id, number=number, chunk_payouts=chunk)),
+            _batch.dump(
+                paying.run_batch(
+                    session, brand_id=mine.id, number=number, chunk_payouts=chunk, run_by=actor()
+                )
+            ),
         )
     )
 
 
 @routes.operation(
     "POST",
-    f"{_BATCH}/retry",
+    f"{BATCH}/retry",
     {202: (BatchSchema, "The batch is being paid again")},
     problems=(404, 409),
 )
 def retry(mine: Brand, number: int) -> Response:
     """Try again what failed for good while a batch was being paid.
 
-    For when its cause is gone. What was paid stays paid.
+    For when its cause is gone. What was paid stays paid. Payouts that the provider refused are
+    re-issued one by one.
     """
     return transact(
         lambda session: Answer(
-            202, _batch.dump(retry_batch(session, brand_id=mine.id, number=number))
+            202,
+            _batch.dump(
+                paying.retry_batch(session, brand_id=mine.id, number=number, retried_by=actor())
+            ),
         )
     )
 
 
 @routes.operation(
     "POST",
-    f"{_BATCH}/cancel",
-    {200: (BatchSchema, "The batch is called off")},
+    f"{BATCH}/pause",
+    {200: (BatchSchema, "Nothing more is handed over")},
+    body=PerhapsReasonSchema,
+    example={"reason": "the bank is closed today"},
     problems=(404, 409),
 )
-def cancel(mine: Brand, number: int) -> Response:
+def pause_batch(mine: Brand, given: dict[str, Any], number: int) -> Response:
+    """Pause a batch that is being paid.
+
+    What was handed over is followed all the same.
+    """
+    return _change(mine, number, paying.pause_batch, paused_by=actor(), reason=given["reason"])
+
+
+@routes.operation(
+    "POST",
+    f"{BATCH}/resume",
+    {200: (BatchSchema, "The batch is being paid again")},
+    problems=(404, 409),
+)
+def resume_batch(mine: Brand, number: int) -> Response:
+    """Go on paying a paused batch."""
+    return _change(mine, number, paying.resume_batch, resumed_by=actor())
+
+
+@routes.operation(
+    "POST",
+    f"{BATCH}/cancel",
+    {200: (BatchSchema, "The batch is called off")},
+    body=PerhapsReasonSchema,
+    example={"reason": "the cutoff was a day early"},
+    problems=(404, 409),
+)
+def cancel(mine: Brand, given: dict[str, Any], number: int) -> Response:
     """Call off a batch that is not being paid.
 
     What it held is open for the next.
     """
-    return transact(
-        lambda session: Answer(
-            200, _batch.dump(cancel_batch(session, brand_id=mine.id, number=number))
-        )
-    )
+    return _change(mine, number, batches.cancel_batch, cancelled_by=actor(), reason=given["reason"])
 
 
 @routes.operation(
-    "GET",
-    f"{_BATCH}/file",
-    {200: (PLAIN, "The payment file")},
-    content_type="text/csv",
+    "POST",
+    f"{BATCH}/close",
+    {200: (BatchSchema, "The batch is closed")},
     problems=(404, 409),
 )
-def download_file(mine: Brand, number: int) -> Response:
-    """Download the payment file of a settled batch.
-
-    It is checked against the digest in the batch before it is handed out.
-    """
-    with database().transaction() as session:
-        found = get_batch(session, brand_id=mine.id, number=number)
-    if found.file_name is None:
-        raise NoFileYet(f"batch {number} is {found.state}; only a settled one has a file")
-    return _send_file(found)
-
-
-def _send_file(batch: SettlementBatch) -> Response:
-    path = context().settings.data_dir / str(batch.file_name)
-    try:
-        content = path.read_bytes()
-    except OSError:
-        raise Unavailable(f"the file of batch {batch.number} is not on this machine") from None
-    digest = hashlib.sha256(content).digest()
-    if digest != batch.file_sha256:
-        raise Unavailable(f"the file of batch {batch.number} is not what was settled")
-    response = Response(content, content_type="text/csv; charset=utf-8")
-    response.headers["Content-Disposition"] = f'attachment; filename="{path.name}"'
-    response.set_etag(digest.hex())
-    return response
+def close_batch(mine: Brand, number: int) -> Response:
+    """Close a batch of which nothing is left to do: each payout is paid or voided."""
+    return _change(mine, number, close_settled_batch, closed_by=actor())

@@ -17,6 +17,7 @@ from distrib.brands.tables import ApiKey, Brand
 from distrib.errors import Conflict, InvalidInput, NotFound, Unauthorized, unstorable
 
 _SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+MOST_COOL_DAYS = 90
 
 
 class BrandExists(Conflict):
@@ -31,6 +32,12 @@ class BrandNotFound(NotFound):
     title = "No such brand"
 
 
+class SafeguardStays(Conflict):
+    """The brand cannot loosen what guards its payouts; the operator can."""
+
+    title = "The safeguard stays"
+
+
 def create_brand(
     session: Session,
     *,
@@ -42,6 +49,8 @@ def create_brand(
     minimum_payout: int = 1,
     jurisdiction: str = "CN",
     levels: int | None = None,
+    second_approval_above: int | None = None,
+    method_cool_days: int = 3,
 ) -> Brand:
     """Create a brand.
 
@@ -49,6 +58,9 @@ def create_brand(
     :param minimum_payout: smallest payout, in minor units of ``currency``.
     :param jurisdiction: whose law it lives under: ISO 3166 alpha-2, or ``other``.
     :param levels: how many levels of the referral tree earn, 1 to 3; default is 3, in China 1.
+    :param second_approval_above: a batch of more than this (minor units) needs two approvals; None:
+        one is enough for any.
+    :param method_cool_days: how long a changed payout method rests, 0 to 90 days.
     :raises InvalidInput: naming the field.
     :raises BrandExists: when the slug is taken.
     """
@@ -66,6 +78,8 @@ def create_brand(
     for field, value, low, high in (
         ("hold_days", hold_days, 0, 365),
         ("minimum_payout", minimum_payout, 1, money.MAX_AMOUNT),
+        ("second_approval_above", second_approval_above or 0, 0, money.MAX_AMOUNT),
+        ("method_cool_days", method_cool_days, 0, MOST_COOL_DAYS),
     ):
         if not low <= value <= high:
             raise InvalidInput(f"{value} is outside {low} to {high}", field=field)
@@ -85,6 +99,8 @@ def create_brand(
             minimum_payout=minimum_payout,
             jurisdiction=jurisdiction,
             levels=levels,
+            second_approval_above=second_approval_above,
+            method_cool_days=method_cool_days,
             created_at=clock.now(),
         )
         .on_conflict_do_nothing(index_elements=[Brand.slug])
@@ -106,6 +122,53 @@ def get_brand(session: Session, *, slug: str | None = None, brand_id: int | None
         name = slug if slug is not None else ids.public("br", brand_id or 0)
         raise BrandNotFound(f"there is no brand {name!r}", field="brand")
     return brand
+
+
+def _hold(session: Session, brand: Brand) -> Brand:
+    return session.get_one(Brand, brand.id, populate_existing=True, with_for_update=True)
+
+
+def set_second_approval(
+    session: Session, *, brand: Brand, above: int | None, by_operator: bool
+) -> Brand:
+    """Say above which sum (minor units) a batch needs two approvals; None: one is enough for any.
+
+    For batches that are submitted from now on.
+
+    :raises SafeguardStays: when a brand would raise it or do away with it.
+    """
+    if above is not None and not 0 <= above <= money.MAX_AMOUNT:
+        raise InvalidInput(
+            f"{above} is outside 0 to {money.MAX_AMOUNT}", field="second_approval_above"
+        )
+    row = _hold(session, brand)
+    known = row.second_approval_above
+    if known is not None and (above is None or above > known) and not by_operator:
+        raise SafeguardStays(
+            "only the operator raises the sum above which a batch needs two approvals",
+            field="second_approval_above",
+        )
+    row.second_approval_above = above
+    session.flush()
+    return row
+
+
+def set_method_cooling(session: Session, *, brand: Brand, days: int, by_operator: bool) -> Brand:
+    """Say how long a changed payout method rests before money goes there.
+
+    :raises SafeguardStays: when a brand would make it shorter.
+    """
+    if not 0 <= days <= MOST_COOL_DAYS:
+        raise InvalidInput(f"{days} is outside 0 to {MOST_COOL_DAYS}", field="method_cool_days")
+    row = _hold(session, brand)
+    if days < row.method_cool_days and not by_operator:
+        raise SafeguardStays(
+            "only the operator lets a changed payout method rest for less",
+            field="method_cool_days",
+        )
+    row.method_cool_days = days
+    session.flush()
+    return row
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from distrib.brands.tables import Brand, LegalAcknowledgement
 from distrib.cli.desk import Desk, by_option, with_brand, with_desk
 from distrib.cli.output import facts, local, table
 from distrib.cli.output import money as in_words
-from distrib.errors import InvalidInput
+from distrib.cli.times import read_amount
 
 
 def _document(brand: Brand) -> dict[str, Any]:
@@ -29,6 +29,8 @@ def _document(brand: Brand) -> dict[str, Any]:
         "jurisdiction": brand.jurisdiction,
         "levels": brand.levels,
         "second_person": brand.second_person,
+        "second_approval_above": brand.second_approval_above,
+        "method_cool_days": brand.method_cool_days,
         "matured_through": brand.matured_through,
         "created_at": brand.created_at,
     }
@@ -59,6 +61,17 @@ def brand() -> None:
     help="Whose law it lives under: ISO 3166, or 'other'.",
 )
 @click.option("--levels", type=int, help="Levels that earn, 1 to 3. Default: 3, in China 1.")
+@click.option(
+    "--second-approval-above",
+    metavar="AMOUNT",
+    help="Batches of more than this need two approvals, such as 50000.00. Default: none does.",
+)
+@click.option(
+    "--method-cool-days",
+    default=3,
+    show_default=True,
+    help="Days for which a changed payout method rests.",
+)
 @with_desk
 def create(
     desk: Desk,
@@ -71,12 +84,12 @@ def create(
     minimum_payout: str | None,
     place: str,
     levels: int | None,
+    second_approval_above: str | None,
+    method_cool_days: int,
 ) -> None:
     """Create a brand."""
-    try:
-        minimum = 1 if minimum_payout is None else money.parse_amount(minimum_payout, currency)
-    except ValueError as error:
-        raise InvalidInput(str(error), field="--minimum-payout") from None
+    minimum = read_amount(minimum_payout, currency, "--minimum-payout")
+    above = read_amount(second_approval_above, currency, "--second-approval-above")
     with desk.database.transaction() as session:
         made = brands.create_brand(
             session,
@@ -85,9 +98,11 @@ def create(
             currency=currency,
             time_zone=time_zone,
             hold_days=hold_days,
-            minimum_payout=minimum,
+            minimum_payout=1 if minimum is None else minimum,
             jurisdiction=place,
             levels=levels,
+            second_approval_above=above,
+            method_cool_days=method_cool_days,
         )
     desk.done(_document(made), f"Created brand {made.slug} ({ids.public('br', made.id)}).")
 
@@ -144,6 +159,8 @@ def show(desk: Desk, slug: str | None) -> None:
                 ("jurisdiction", found.jurisdiction),
                 ("levels", found.levels),
                 ("second person", "approves each plan" if found.second_person else None),
+                ("two approvals", _two_approvals(found)),
+                ("payout methods", f"rest {found.method_cool_days} days after a change"),
                 *(
                     (
                         f"answers for {each.subject}",
@@ -158,6 +175,13 @@ def show(desk: Desk, slug: str | None) -> None:
             title=found.name,
         ),
     )
+
+
+def _two_approvals(brand: Brand) -> str:
+    above = brand.second_approval_above
+    if above is None:
+        return "are never needed"
+    return f"are needed for a batch above {in_words(above, brand.currency)}"
 
 
 def _acknowledgement(made: LegalAcknowledgement) -> dict[str, Any]:
@@ -226,6 +250,37 @@ def second_person(desk: Desk, required: str) -> None:
         )
     needed = "needs" if changed.second_person else "does not need"
     desk.done(_document(changed), f"{changed.slug} {needed} a second person to publish a plan.")
+
+
+@brand.command("second-approval")
+@click.argument("above", metavar="AMOUNT|off")
+@with_brand
+def second_approval(desk: Desk, above: str) -> None:
+    """Say above which sum a settlement batch needs two approvals, or that none does."""
+    with desk.database.transaction() as session:
+        found = desk.brand(session)
+        changed = brands.set_second_approval(
+            session,
+            brand=found,
+            above=None if above == "off" else read_amount(above, found.currency, "above"),
+            by_operator=True,
+        )
+    desk.done(_document(changed), f"{changed.slug}: two approvals {_two_approvals(changed)}.")
+
+
+@brand.command("method-cooling")
+@click.argument("days", type=int)
+@with_brand
+def method_cooling(desk: Desk, days: int) -> None:
+    """Say how many days a changed payout method rests before money goes there."""
+    with desk.database.transaction() as session:
+        changed = brands.set_method_cooling(
+            session, brand=desk.brand(session), days=days, by_operator=True
+        )
+    desk.done(
+        _document(changed),
+        f"{changed.slug}: a changed payout method rests {changed.method_cool_days} days.",
+    )
 
 
 @click.group()

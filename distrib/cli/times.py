@@ -1,4 +1,4 @@
-"""Days and instants as arguments."""
+"""Days, instants and amounts as arguments."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from datetime import date, datetime
 from typing import Any
 
 import click
+
+from distrib.errors import InvalidInput
+from distrib.money import parse_amount
 
 
 class Instant(click.ParamType[datetime]):
@@ -47,3 +50,16 @@ class Day(click.ParamType[date]):
             return date.fromisoformat(value)
         except ValueError:
             self.fail(f"{value!r} is no day such as 2026-03-01", param, ctx)
+
+
+def read_amount(text: str | None, currency: str, field: str) -> int | None:
+    """An amount such as ``50.00`` in minor units; None stays None.
+
+    :param field: to blame when it is none.
+    """
+    if text is None:
+        return None
+    try:
+        return parse_amount(text, currency)
+    except ValueError as error:
+        raise InvalidInput(str(error), field=field) from None

@@ -22,7 +22,7 @@ from distrib.tree import audit as tree_audit
 
 _ADJUSTED = """
     SELECT posting_id, greatest(debit_account, credit_account) >> 4 AS distributor_id, asset,
-           CASE WHEN code = 14 THEN -amount ELSE amount END AS amount
+           CASE WHEN code = 14 THEN -amount ELSE amount END AS amount, code
     FROM transfer WHERE brand_id = :brand_id AND code IN (14, 15, 16)
 """
 
@@ -49,7 +49,8 @@ def every_cent_is_open_or_in_one_payout(session: Session, brand_id: int) -> Iter
                coalesce(i.distributor_id, e.distributor_id) AS distributor_id,
                e.amount AS earned, i.amount AS found, coalesce(i.places, 0) AS places
         FROM items i
-        FULL JOIN ({EARNED} UNION ALL {_ADJUSTED}) e
+        FULL JOIN ({EARNED} UNION ALL SELECT posting_id, distributor_id, asset, amount
+                                      FROM ({_ADJUSTED}) x) e
              ON e.posting_id = i.posting_id AND e.distributor_id = i.distributor_id
         WHERE i.amount IS DISTINCT FROM e.amount OR i.places <> 1
         """,
@@ -200,6 +201,29 @@ def written_off_is_explained(session: Session, brand_id: int) -> Iterator[Findin
         SELECT 0 AS distributor_id, asset, -amount AS amount FROM adjustment
         WHERE brand_id = :brand_id AND state = 'approved' AND kind = 'write_off'
         """,
+    )
+
+
+def adjustments_are_posted(session: Session, brand_id: int) -> Iterator[Finding]:
+    """An approved adjustment is one transfer, of its kind, amount and distributor, by decision of
+    somebody who had not asked for it; nothing else is posted as one."""
+    yield from find_rows(
+        session,
+        "settlement.adjustments",
+        "adjustment {id} ({kind}, {state}) of {distributor_id} over {amount}, asked for by"
+        " {requested_by}, decided by {decided_by}: the ledger has {posted} for {owner}",
+        f"""
+        SELECT coalesce(a.id, t.posting_id) AS id, a.kind, a.state, a.distributor_id, a.amount,
+               a.requested_by, a.decided_by, t.amount AS posted, t.distributor_id AS owner
+        FROM (SELECT * FROM adjustment WHERE brand_id = :brand_id) a
+        FULL JOIN ({_ADJUSTED}) t ON t.posting_id = a.id
+        WHERE a.id IS NULL OR (a.state = 'approved') <> (t.posting_id IS NOT NULL)
+           OR t.amount <> a.amount OR t.distributor_id <> a.distributor_id OR t.asset <> a.asset
+           OR t.code <> CASE a.kind WHEN 'overpaid' THEN 14 WHEN 'underpaid' THEN 15 ELSE 16 END
+           OR (a.state = 'approved'
+               AND lower(btrim(a.requested_by)) = lower(btrim(a.decided_by)))
+        """,
+        {"brand_id": brand_id},
     )
 
 
@@ -371,6 +395,7 @@ CHECKS: list[Check] = [
     paid_is_explained,
     withheld_is_explained,
     written_off_is_explained,
+    adjustments_are_posted,
     batches_add_up,
     payouts_add_up,
     approvals_are_of_others,

@@ -105,7 +105,7 @@ def list_payouts(
     distributor: str | None = None,
     largest: bool = False,
     limit: int | None = None,
-) -> Sequence[Row[tuple[Payout, Distributor]]]:
+) -> Sequence[Row[Payout, Distributor]]:
     """Payouts of a batch and whose they are, by number, or the largest first."""
     query = (
         select(Payout, Distributor)

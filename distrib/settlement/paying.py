@@ -267,10 +267,16 @@ _REQUESTS = text(
     """.replace("{condition}", "a.state = 'sent' AND a.call_no = :call_no")
 )
 
+# One call at a time: a provider that takes whole batches is asked for a batch, and what it never
+# had is handed over again as that batch.
 _DUE = text(
     str(_REQUESTS).replace(
         "a.state = 'sent' AND a.call_no = :call_no",
-        "a.state IN ('sent', 'pending') AND a.ask_at <= :now",
+        """a.state IN ('sent', 'pending') AND a.ask_at <= :now AND a.call_no = (
+          SELECT min(x.call_no) FROM payout_attempt x
+          WHERE x.brand_id = :brand_id AND x.batch_id = :batch_id
+            AND x.no BETWEEN :first AND :last AND x.state IN ('sent', 'pending')
+            AND x.ask_at <= :now)""",
     )
 )
 

@@ -62,9 +62,9 @@ class Statement:
 
 @dataclass(frozen=True, slots=True)
 class Earning:
-    """What one order, or one refund of it, gave a distributor.
+    """What one order, or one refund of it, or an adjustment gave a distributor.
 
-    :param kind: ``order`` or ``refund``.
+    :param kind: ``order``, ``refund`` or ``adjustment``; the latter is of no order.
     :param amount: minor units; negative for a refund.
     :param status: ``pending``, ``available``, ``reserved`` or ``paid``.
     :param batch: number of the batch it is in, if any.
@@ -73,10 +73,10 @@ class Earning:
     day: date
     source_id: int
     kind: str
-    order_id: int
-    shop: str
-    order_external_id: str
-    level: int
+    order_id: int | None
+    shop: str | None
+    order_external_id: str | None
+    level: int | None
     amount: int
     available_on: date
     status: str
@@ -96,7 +96,13 @@ _DAYS = text(
         FROM payout p
         JOIN payout_attempt a ON a.brand_id = p.brand_id AND a.batch_id = p.batch_id
              AND a.no = p.no AND a.state = 'paid'
-        WHERE p.brand_id = :brand_id AND p.distributor_id = :distributor_id) moves
+        WHERE p.brand_id = :brand_id AND p.distributor_id = :distributor_id
+        UNION ALL
+        SELECT available_on, CASE WHEN kind = 'write_off' THEN amount ELSE 0 END, 0,
+               CASE WHEN kind = 'write_off' THEN 0 ELSE -amount END
+        FROM adjustment
+        WHERE brand_id = :brand_id AND distributor_id = :distributor_id AND state = 'approved'
+    ) moves
     WHERE day >= coalesce(CAST(:first AS date), day) AND day <= coalesce(CAST(:last AS date), day)
     GROUP BY day ORDER BY day DESC
     """
@@ -152,25 +158,34 @@ def read_statement(
 _EARNINGS = text(
     """
     WITH page AS (
-        SELECT earned_on, source_id, order_id, min(level) AS level, sum(amount)::bigint AS amount
-        FROM commission
-        WHERE brand_id = :brand_id AND distributor_id = :distributor_id
-          AND (CAST(:day AS date) IS NULL OR (earned_on, source_id) < (:day, :source_id))
-        GROUP BY earned_on, source_id, order_id
+        (SELECT earned_on, source_id, order_id, min(level) AS level, sum(amount)::bigint AS amount,
+                NULL::date AS adjusted_on
+         FROM commission
+         WHERE brand_id = :brand_id AND distributor_id = :distributor_id
+           AND (CAST(:day AS date) IS NULL OR (earned_on, source_id) < (:day, :source_id))
+         GROUP BY earned_on, source_id, order_id
+         ORDER BY earned_on DESC, source_id DESC LIMIT :limit)
+        UNION ALL
+        (SELECT available_on, id, NULL, NULL, amount, available_on FROM adjustment
+         WHERE brand_id = :brand_id AND distributor_id = :distributor_id AND state = 'approved'
+           AND (CAST(:day AS date) IS NULL OR (available_on, id) < (:day, :source_id))
+         ORDER BY available_on DESC, id DESC LIMIT :limit)
         ORDER BY earned_on DESC, source_id DESC LIMIT :limit)
     SELECT c.earned_on, c.source_id, c.order_id, o.shop, o.external_id, c.level, c.amount,
-           o.available_on, i.held AND o.available_on > b.matured_through AS pending,
+           coalesce(o.available_on, c.adjusted_on) AS available_on,
+           i.held AND i.available_on > b.matured_through AS pending,
            i.posting_id IS NOT NULL AS open, p.state, p.number
     FROM page c
     JOIN brand b ON b.id = :brand_id
-    JOIN orders o ON o.brand_id = :brand_id AND o.id = c.order_id
+    LEFT JOIN orders o ON o.brand_id = :brand_id AND o.id = c.order_id
     LEFT JOIN open_item i ON i.brand_id = :brand_id AND i.distributor_id = :distributor_id
          AND i.posting_id = c.source_id
     LEFT JOIN LATERAL (
         SELECT x.state, s.number FROM payout x
         JOIN settlement_batch s ON s.brand_id = x.brand_id AND s.id = x.batch_id
         WHERE x.brand_id = :brand_id AND x.distributor_id = :distributor_id
-          AND x.state NOT IN ('cancelled', 'removed', 'voided') AND c.source_id = ANY(x.postings) LIMIT 1) p ON true
+          AND x.state NOT IN ('cancelled', 'removed', 'voided')
+          AND c.source_id = ANY(x.postings) LIMIT 1) p ON true
     ORDER BY c.earned_on DESC, c.source_id DESC
     """
 )
@@ -184,7 +199,7 @@ def list_earnings(
     before: tuple[date, int] | None = None,
     limit: int = 50,
 ) -> list[Earning]:
-    """What each order and refund gave the distributor, newest first.
+    """What each order, refund and adjustment gave the distributor, newest first.
 
     :param before: day and source id of the last entry of the page before.
     """
@@ -203,7 +218,7 @@ def list_earnings(
         Earning(
             day=row.earned_on,
             source_id=row.source_id,
-            kind="order" if row.source_id == row.order_id else "refund",
+            kind=_kind(row.source_id, row.order_id),
             order_id=row.order_id,
             shop=row.shop,
             order_external_id=row.external_id,
@@ -215,6 +230,12 @@ def list_earnings(
         )
         for row in rows
     ]
+
+
+def _kind(source_id: int, order_id: int | None) -> str:
+    if order_id is None:
+        return "adjustment"
+    return "order" if source_id == order_id else "refund"
 
 
 def _status(*, pending: bool, open_: bool, payout: str | None) -> str:

@@ -58,10 +58,8 @@ def take_status_report(
         batch = get_batch(session, brand_id=brand.id, number=number)
         require_state(batch, "paying", "paused", "settled", "partly_failed", "closed")
         outcomes, unknown = _outcomes(session, batch, report)
-    mine, others = [], []
-    for outcome in outcomes:
-        (mine if _is_of(batch, outcome) else others).append(outcome)
-    unknown += [each.request_no for each in others]
+    mine = [each for each in outcomes if _is_of(batch, each)]
+    unknown += [each.request_no for each in outcomes if not _is_of(batch, each)]
     applied = apply_outcomes(
         database,
         brand_id=brand.id,

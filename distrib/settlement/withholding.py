@@ -163,6 +163,7 @@ def withhold_tax(session: Session, *, brand: Brand, batch: SettlementBatch) -> N
     if regime.code == "none":
         return
     batch.tax_regime, batch.tax_version, batch.tax_month = regime.code, regime.version, month
+    session.flush()
     scope = {
         "brand_id": brand.id,
         "batch_id": batch.id,

@@ -87,6 +87,14 @@ def _convert_batches() -> None:
 
 
 def upgrade() -> None:  # noqa: PLR0915
+    op.create_index(
+        "ix_transfer_posted_at",
+        "transfer",
+        ["posted_at"],
+        unique=False,
+        postgresql_using="brin",
+        postgresql_with={"autosummarize": "on"},
+    )
     op.create_table(
         "brand_tax",
         sa.Column("brand_id", sa.BigInteger(), nullable=False),
@@ -563,6 +571,7 @@ def upgrade() -> None:  # noqa: PLR0915
 
 
 def downgrade() -> None:  # noqa: PLR0915
+    op.drop_index("ix_transfer_posted_at", table_name="transfer")
     _check("settlement_batch", "state", BATCH_STATES_BEFORE)
     _check(
         "settlement_batch", "approved", "state IN ('draft', 'cancelled') OR approved_at IS NOT NULL"

@@ -112,10 +112,12 @@ def contract(app: Flask) -> Contract:
     return Contract(app)
 
 
-def make_caller(db: Database, app: Flask, contract: Contract, brand: Brand | None) -> Caller:
-    """A caller with a new key of the brand, or of the operator."""
+def make_caller(
+    db: Database, app: Flask, contract: Contract, brand: Brand | None, name: str = "tests"
+) -> Caller:
+    """A caller with a new key of the brand, or of the operator. Keys of two names are two people."""
     with db.transaction() as session:
-        key = brands.create_key(session, brand_id=brand.id if brand else None, name="tests")
+        key = brands.create_key(session, brand_id=brand.id if brand else None, name=name)
     return Caller(app, contract, key)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import quote
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from marshmallow import ValidationError
@@ -12,8 +13,10 @@ from marshmallow import ValidationError
 from distrib.api.documents import OrderInSchema, RefundInSchema
 from distrib.api.fields import Shape
 from distrib.api.quick import Document
+from distrib.brands.tables import Brand
+from distrib.db import Database
 from tests import factories
-from tests.api.conftest import Caller, order, refund
+from tests.api.conftest import NOW, Caller, make_caller, order, refund
 
 _words = st.text(max_size=12)
 _numbers = st.one_of(
@@ -74,6 +77,19 @@ _spoilt = st.one_of(
 )
 
 
+@pytest.fixture
+def reported(shop: Caller, db: Database, brand: Brand) -> Caller:
+    """A shop with a batch that is being paid."""
+    shop.post(201, "/orders", order())
+    later = shop.at(NOW + factories.days(20))
+    hash_ = later.post(201, "/settlement/batches", {})["content_hash"]
+    later.post(200, "/settlement/batches/1/submit")
+    other = make_caller(db, shop.app, shop.contract, brand, "finance").at(later.now)
+    other.post(200, "/settlement/batches/1/approve", {"content_hash": hash_})
+    later.post(202, "/settlement/batches/1/run")
+    return later
+
+
 @given(body=_spoilt)
 @settings(max_examples=150)
 def test_an_order_is_taken_or_refused(shop: Caller, body: Any) -> None:
@@ -100,7 +116,10 @@ def test_a_batch_answers_for_each(shop: Caller, orders: list[Any]) -> None:
         ["/plans", "/plans/validate", "/distributors", "/distributors/ann/move",
          "/settlement/batches", "/settlement/batches/1/approve", "/plans/drafts",
          "/plans/drafts/1", "/plans/drafts/1/approve", "/plans/drafts/1/publish",
-         "/brand/settings", "/brand/acknowledgements"]
+         "/brand/settings", "/brand/acknowledgements", "/settlement/tax/settings",
+         "/settlement/batches/1/reject", "/settlement/batches/1/cancel",
+         "/settlement/batches/1/payouts/1/hold", "/settlement/batches/1/payouts/1/confirm",
+         "/settlement/batches/1/payouts/2/remove"]
     ),
     body=st.one_of(
         _json,
@@ -109,7 +128,13 @@ def test_a_batch_answers_for_each(shop: Caller, orders: list[Any]) -> None:
             optional={"document": _json, "effective_from": _instants, "external_id": _words,
                       "name": _words, "sponsor": _words, "at": _instants, "cutoff": _words,
                       "content_hash": _words, "levels": _numbers, "second_person": _json,
-                      "subject": _words, "text_version": _words},
+                      "subject": _words, "text_version": _words, "reason": _words,
+                      "evidence": _words, "reference": _words, "provider": _words,
+                      "year": _numbers, "regime": st.sampled_from(["none", "cn_labour", "x"]),
+                      "second_approval_above": _numbers, "method_cool_days": _numbers,
+                      "filters": st.fixed_dictionaries({}, optional={
+                          "only": st.lists(st.one_of(_words, st.just("ann")), max_size=2),
+                          "without": _json, "minimum": _numbers})},
         ),
     ),
 )  # fmt: skip
@@ -122,12 +147,16 @@ def test_any_other_body_is_taken_or_refused(shop: Caller, path: str, body: Any) 
     path=st.sampled_from(
         ["/orders", "/distributors", "/commissions", "/settlement/batches", "/plans",
          "/plans/drafts", "/plans/1/diff/1", "/brand/acknowledgements",
-         "/distributors/ann/statement", "/distributors/ann/upline", "/tree/report"]
+         "/distributors/ann/statement", "/distributors/ann/upline", "/tree/report",
+         "/settlement/preview", "/settlement/preview/lines", "/settlement/payouts",
+         "/settlement/tax/report"]
     ),
     query=st.dictionaries(
         st.sampled_from(
             ["limit", "cursor", "sort", "q", "status", "sponsor", "shop", "buyer", "distributor",
-             "from", "to", "at", "order", "level", "state", "external_id"]
+             "from", "to", "at", "order", "level", "state", "external_id", "cutoff", "provider",
+             "only", "minimum", "request_no", "reference", "year", "quarter", "by", "format",
+             "language"]
         ),
         st.one_of(_words, _instants, _numbers.map(str), st.sampled_from(["ann", "", "\0"])),
         max_size=3,
@@ -138,10 +167,37 @@ def test_any_query_is_answered_or_refused(shop: Caller, path: str, query: dict[s
     assert shop.call("GET", path, query=query).status_code in {200, 422}
 
 
+@given(
+    body=st.one_of(
+        st.binary(max_size=60),
+        _words.map(lambda text: f"request_no,status\n{text},paid".encode()),
+        _words.map(lambda text: f"<Document><CstmrPmtStsRpt>{text}</CstmrPmtStsRpt>".encode()),
+    ),
+    kind=st.sampled_from(["text/csv", "application/xml", "application/json", ""]),
+)
+def test_any_status_report_is_taken_or_refused(reported: Caller, body: bytes, kind: str) -> None:
+    response = reported.call(
+        "POST",
+        "/settlement/batches/1/status-report",
+        headers={"Content-Type": kind} if kind else {},
+        data=body,
+    )
+    assert response.status_code in {200, 415, 422}
+
+
+@given(body=st.binary(max_size=60), name=st.sampled_from(["bank-file", "manual", "nobody"]))
+def test_nobody_calls_back_with_anything(
+    nobody: Caller, brand: Brand, body: bytes, name: str
+) -> None:
+    assert nobody.call("POST", f"/callbacks/{brand.slug}/{name}", data=body).status_code == 404
+
+
 @given(name=st.text(min_size=1, max_size=30))
 @settings(max_examples=80)
 def test_any_name_in_a_path_is_found_or_not(shop: Caller, name: str) -> None:
     encoded = quote(name.encode("utf-8", "replace"), safe="")
+    for path in ("/settlement/batches/1/payouts/{}", "/distributors/{}/tax-profile"):
+        assert shop.call("GET", path.format(encoded)).status_code == 404
     for path in ("/orders/{}", "/distributors/{}", "/commissions/{}/1/1/explanation", "/plans/{}"):
         response = shop.call("GET", path.format(encoded))
         assert response.status_code in {200, 404}

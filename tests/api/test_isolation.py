@@ -7,15 +7,22 @@ from typing import Any
 
 import pytest
 
+from distrib import ids
 from distrib.db import Database
 from tests import factories
 from tests.api.conftest import NOW, Caller, make_caller, order, refund
 
+_REASON = {"reason": "to see whether it is there"}
 _BODIES: dict[str, Any] = {
     "/rank": {"rank": "gold"},
     "/move": {"sponsor": None},
     "/approve": {"content_hash": "00" * 32},
     "/drafts/1": {"document": factories.document()},
+    "/tax-profile": {"name": "Ann"},
+    **dict.fromkeys(
+        ("/reject", "/hold", "/release", "/void", "/reissue", "/return", "/remove"), _REASON
+    ),
+    **dict.fromkeys(("/confirm", "/refuse"), {"evidence": "none"}),
 }
 
 
@@ -37,6 +44,10 @@ def theirs(shop: Caller) -> dict[str, list[str]]:
         "other": ["1"],
         "line": ["1"],
         "level": ["1"],
+        "no": ["1"],
+        # nobody calls back where there is no provider that does
+        "brand": [shop.get("/brand")["slug"]],
+        "provider": ["bank-file", "wechat"],
     }
 
 
@@ -62,23 +73,24 @@ def test_no_path_leads_to_another_brand(
         if not variables or "slug" in variables:
             continue
         below = template.removeprefix("/api/v1")
-        for method in methods.keys() & {"get", "post", "delete"}:
+        for method in methods.keys() & {"get", "post", "put", "delete"}:
             for path in _paths(below, theirs):
                 body = next((b for end, b in _BODIES.items() if path.endswith(end)), None)
                 stranger.send(404, method.upper(), path, body)
                 tried += 1
-    assert tried > 20
+    assert tried > 50
     # and it was theirs all along
     for path in (
         *("/orders/{order}", "/distributors/{ref}", "/settlement/batches/{number}"),
         *("/plans/{number}", "/plans/drafts/{number}", "/plans/{number}/diff/{other}"),
+        *("/settlement/batches/{number}/payouts/{no}", "/settlement/batches/{number}/events"),
     ):
         for each in _paths(path, theirs):
             shop.get(each)
 
 
 def test_lists_and_reports_show_nothing_of_another_brand(
-    stranger: Caller, theirs: dict[str, list[str]]
+    stranger: Caller, shop: Caller, theirs: dict[str, list[str]]
 ) -> None:
     for path in (
         *("/plans", "/plans/drafts", "/brand/acknowledgements", "/distributors", "/orders"),
@@ -86,8 +98,15 @@ def test_lists_and_reports_show_nothing_of_another_brand(
     ):
         assert stranger.get(path)["items"] == []
     assert stranger.get("/commissions", order=theirs["order"][0])["items"] == []
+    assert stranger.get("/settlement/preview", cutoff="2026-12-31")["left_out"] == []
+    assert stranger.get("/settlement/preview/lines", cutoff="2026-12-31")["items"] == []
+    assert stranger.get("/settlement/tax/report", year="2026")["rows"] == []
+    assert stranger.get("/settlement/tax/settings")["items"] == []
+    known = shop.get("/settlement/batches/1")["id"]
+    request_no = f"{ids.parse('bat', known)}p1a1"
+    assert stranger.get("/settlement/payouts", request_no=request_no)["items"] == []
     assert stranger.get("/tree/report")["distributors"] == 0
-    for path in ("/orders", "/commissions"):
+    for path in ("/orders", "/commissions", "/settlement/payouts"):
         assert stranger.refused(422, "GET", path, query={"distributor": "ann"}) == ["distributor"]
     assert stranger.refused(422, "GET", "/distributors", query={"sponsor": "cy"}) == ["sponsor"]
 

@@ -262,7 +262,9 @@ def _refunds(table: dict[str, Any]) -> Refunds:
     ):
         raise _fail("has a text that means a sale", "refunds.refund")
     fields = {
-        key: read_field(table[key], f"{at}{key}") for key in ("order", "id", "amount") if key in table
+        key: read_field(table[key], f"{at}{key}")
+        for key in ("order", "id", "amount")
+        if key in table
     }
     if "amount" in fields and "order" not in fields:
         raise _fail("goes with the refunded order's column", "refunds.amount")

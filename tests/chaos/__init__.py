@@ -1,0 +1,1 @@
+"""Faults injected into settlement, run by run, each repeatable from its seed: ``make chaos``."""
