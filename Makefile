@@ -12,7 +12,7 @@ export DISTRIB_STOP = make stop
 export PYTHONDONTWRITEBYTECODE = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench up stop lock audit-dependencies clean
+.PHONY: help demo test chaos check format bench up stop lock audit-dependencies clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ demo: $(RUN_STAMP)  ## install, run the main job on a realistic brand, leave the
 
 test: $(DEV_STAMP)  ## install and pass the whole test suite
 	@$(BIN)/python -m pytest -q $(ARGS)
+
+chaos: $(DEV_STAMP)  ## kill, cut, wipe and confuse settlement some 500 times (ARGS="--runs 60")
+	@$(BIN)/python -m tests.chaos $(ARGS)
 
 check: $(DEV_STAMP)  ## style, types, import contracts, models against migrations
 	@$(BIN)/ruff check .

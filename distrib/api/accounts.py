@@ -28,6 +28,7 @@ routes = Routes(
 )
 
 _OF = "/distributors/<ref>"
+_PREFIXES = {"order": "ord", "refund": "ref", "adjustment": "adj"}
 _EARNINGS = Listing("earnings", {"day": date, "source_id": int}, descending=True)
 
 
@@ -82,18 +83,25 @@ class StatementSchema(Shape):
 
 
 class EarningSchema(Shape):
-    """What one order, or one refund of it, gave a distributor."""
+    """What one order, or one refund of it, or an adjustment gave a distributor."""
 
     day = Day(required=True)
     source_id = Text(
         required=True,
-        metadata={"description": "The order or the refund.", "example": "ord_0000000zkz00"},
+        metadata={
+            "description": "The order, the refund or the adjustment.",
+            "example": "ord_0000000zkz00",
+        },
     )
-    kind = Choice("order", "refund", required=True)
-    order_id = PublicId("ord", required=True)
-    shop = Text(required=True, metadata={"example": "web"})
-    order_external_id = Text(required=True, metadata={"example": "A-1001"})
-    level = Whole(required=True, metadata={"example": 1})
+    kind = Choice(*_PREFIXES, required=True)
+    order_id = PublicId("ord", required=True, allow_none=True)
+    shop = Text(required=True, allow_none=True, metadata={"example": "web"})
+    order_external_id = Text(
+        required=True,
+        allow_none=True,
+        metadata={"description": "Null for an adjustment.", "example": "A-1001"},
+    )
+    level = Whole(required=True, allow_none=True, metadata={"example": 1})
     amount = Amount(required=True, metadata={"example": 1980})
     currency = Text(required=True, metadata={"example": "CNY"})
     available_on = Day(required=True)
@@ -130,7 +138,7 @@ def show_statement(mine: Brand, query: dict[str, Any], ref: str) -> Statement:
     problems=(404,),
 )
 def list_distributor_earnings(mine: Brand, query: dict[str, Any], ref: str) -> Page:
-    """List what each order and refund gave a distributor."""
+    """List what each order, refund and adjustment gave a distributor."""
     limit = query["limit"]
     before = _EARNINGS.read(query["cursor"])
     with database().snapshot() as session:
@@ -147,8 +155,10 @@ def list_distributor_earnings(mine: Brand, query: dict[str, Any], ref: str) -> P
     items = []
     for each in earnings:
         told = {name: getattr(each, name) for name in each.__dataclass_fields__}
-        prefix = "ord" if each.kind == "order" else "ref"
-        told |= {"source_id": ids.public(prefix, each.source_id), "currency": mine.currency}
+        told |= {
+            "source_id": ids.public(_PREFIXES[each.kind], each.source_id),
+            "currency": mine.currency,
+        }
         items.append(told)
     last = earnings[-1] if more else None
     return Page(items, _EARNINGS.write([last.day, last.source_id]) if last else None)

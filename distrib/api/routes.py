@@ -33,10 +33,12 @@ Shown = type[Schema] | dict[str, Any]
 Answers = dict[int, tuple[Shown, str]]
 
 _PATH = {
+    "adjustment": "`adj_` id.",
     "brand": "The brand's slug.",
     "key": "`key_` id.",
     "level": "Level, 1 to 3.",
     "line": "Line of the order, counted from 1.",
+    "method": "`pm_` id.",
     "no": "Number of the payout within its batch, counted from 1.",
     "number": "Its number within the brand, counted from 1.",
     "order": "`ord_` id.",

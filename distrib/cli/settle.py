@@ -1,103 +1,61 @@
-"""``distrib settle``."""
+"""``distrib settle``: batches, from the preview to the close."""
 
 from __future__ import annotations
 
-from datetime import date
+from collections.abc import Callable
 from typing import Any
 
 import click
-from rich.table import Table
 from sqlalchemy import select
 
-from distrib import ids
 from distrib.brands.tables import Brand
 from distrib.cli.desk import Desk, by_option, with_brand
-from distrib.cli.output import facts, local, note, table
+from distrib.cli.output import local, note, table
 from distrib.cli.output import money as in_words
-from distrib.cli.times import Day
+from distrib.cli.settle_draw_up import draw_up, preview
+from distrib.cli.settle_payouts import COMMANDS
+from distrib.cli.settle_words import (
+    batch_facts,
+    document,
+    files_document,
+    left_out_document,
+    left_out_table,
+    payout_document,
+    payouts_table,
+    plural,
+    spoken,
+    states_table,
+)
 from distrib.cli.waiting import watch_batch
 from distrib.errors import InvalidInput
 from distrib.money import format_amount
-from distrib.settlement.batch import (
-    approve_batch,
-
-    cancel_batch,
-    draw_up_batch,
-    get_batch,
-    mature_for_batch,
-)
-from distrib.settlement.paying import retry_batch, run_batch
+from distrib.settlement import batch as batches
+from distrib.settlement import paying
+from distrib.settlement.batch import get_batch, list_approvals
+from distrib.settlement.finishing import list_files
+from distrib.settlement.looking import count_exclusions, list_payouts
+from distrib.settlement.payouts import close_settled_batch
 from distrib.settlement.progress import batch_progress
-from distrib.settlement.tables import Payout, SettlementBatch
-from distrib.tree.tables import Distributor
-
-
-def _document(batch: SettlementBatch) -> dict[str, Any]:
-    return {
-        "id": ids.public("bat", batch.id),
-        "number": batch.number,
-        "state": batch.state,
-        "cutoff": batch.cutoff,
-        "provider": batch.provider,
-        "currency": batch.currency,
-        "minimum_payout": batch.minimum_payout,
-        "payouts": batch.payouts,
-        "total": batch.total,
-        "content_hash": batch.content_hash,
-        "created_at": batch.created_at,
-        "created_by": batch.created_by,
-        "approved_at": batch.approved_at,
-        "approved_by": batch.approved_by,
-        "settled_at": batch.settled_at,
-        "file_name": batch.file_name,
-        "file_sha256": batch.file_sha256,
-    }
-
-
-def _facts(batch: SettlementBatch, zone: str) -> Table:
-    def signed(when: Any, who: str | None) -> str | None:
-        return f"{local(when, zone)} by {who}" if when else None
-
-    return facts(
-        [
-            ("state", batch.state),
-            ("cutoff", batch.cutoff),
-            ("payouts", batch.payouts),
-            ("total", in_words(batch.total, batch.currency)),
-            ("content hash", batch.content_hash.hex()),
-            ("drawn up", signed(batch.created_at, batch.created_by)),
-            ("approved", signed(batch.approved_at, batch.approved_by)),
-            ("settled", local(batch.settled_at, zone) or None),
-            ("payment file", batch.file_name),
-        ],
-        title=f"Batch {batch.number}",
-    )
+from distrib.settlement.tables import SettlementBatch
 
 
 @click.group()
 def settle() -> None:
-    """Draw up, approve and pay settlement batches."""
+    """Draw up, approve and pay settlement batches.
+
+    One person draws a batch up and submits it, another approves it, then it is run:
+
+    \b
+      distrib settle preview              who would be paid, who not, and why
+      distrib settle draw-up              gather them into a draft
+      distrib settle submit 1             hand it over for approval
+      distrib settle approve 1 --by NAME  by somebody else
+      distrib settle run 1 --wait         pay it
+    """
 
 
-@settle.command("draw-up")
-@click.option("--cutoff", type=Day(), help="Last day, inclusive; default: today.")
-@click.option(
-    "--provider", type=click.Choice(sorted(PROVIDERS)), default="bank-file", show_default=True
-)
-@by_option
-@with_brand
-def draw_up(desk: Desk, cutoff: date | None, provider: str, by: str) -> None:
-    """Gather what is past its hold into a draft batch."""
-    with desk.database.transaction() as session:
-        brand = desk.brand(session)
-    cutoff = mature_for_batch(desk.database, brand=brand, cutoff=cutoff)
-    with desk.database.transaction() as session:
-        batch = draw_up_batch(session, brand=brand, cutoff=cutoff, provider=provider, created_by=by)
-    desk.show(
-        _document(batch),
-        _facts(batch, brand.time_zone),
-        f"\nNext: distrib settle show {batch.number}; distrib settle approve {batch.number}",
-    )
+for each in (preview, draw_up, *COMMANDS):
+    settle.add_command(each)
 
 
 @settle.command("list")
@@ -114,14 +72,15 @@ def list_(desk: Desk) -> None:
             )
         )
     desk.show(
-        [_document(batch) for batch in found],
+        [document(batch) for batch in found],
         table(
-            f">no|state|cutoff|>payouts|>total ({brand.currency})|drawn up|settled",
+            f">no|state|cutoff|provider|>payouts|>total ({brand.currency})|drawn up|settled",
             (
                 (
                     batch.number,
-                    batch.state,
+                    spoken(batch.state),
                     batch.cutoff,
+                    batch.provider,
                     batch.payouts,
                     format_amount(batch.total, batch.currency),
                     local(batch.created_at, brand.time_zone),
@@ -140,57 +99,82 @@ def list_(desk: Desk) -> None:
 @click.option("--limit", default=20, show_default=True, help="Payouts to print, largest first.")
 @with_brand
 def show(desk: Desk, number: int, limit: int) -> None:
-    """Show a batch and its largest payouts."""
+    """Show a batch: its state, approvals, files, who is not in it, its largest payouts."""
     with desk.database.transaction() as session:
         brand = desk.brand(session)
         batch = get_batch(session, brand_id=brand.id, number=number)
         paid = batch_progress(session, batch=batch)
-        payouts = session.execute(
-            select(Payout, Distributor)
-            .join(
-                Distributor,
-                (Distributor.brand_id == Payout.brand_id)
-                & (Distributor.id == Payout.distributor_id),
-            )
-            .where(Payout.brand_id == brand.id, Payout.batch_id == batch.id)
-            .order_by(Payout.amount.desc(), Payout.no)
-            .limit(limit)
-        ).all()
+        approvals = list_approvals(session, batch=batch)
+        files = list_files(session, batch=batch)
+        left_out = count_exclusions(session, batch=batch)
+        payouts = [
+            (payout, person)
+            for payout, person in list_payouts(session, batch=batch, largest=True, limit=limit)
+        ]
+        shown = batch_facts(session, batch, brand.time_zone)
     desk.show(
-        _document(batch)
+        document(batch)
         | {
             "paid": paid.paid,
             "paid_total": paid.paid_total,
-            "largest_payouts": [
-                {
-                    "no": payout.no,
-                    "distributor": person.external_id,
-                    "name": person.name,
-                    "amount": payout.amount,
-                    "items": len(payout.postings),
-                    "state": payout.state,
-                }
-                for payout, person in payouts
+            "states": {
+                state: {"payouts": count, "total": total}
+                for state, (count, total) in paid.states.items()
+            },
+            "rate": paid.rate,
+            "seconds_left": paid.seconds_left,
+            "approvals": [
+                {"approved_by": each.approved_by, "approved_at": each.approved_at}
+                for each in approvals
             ],
+            "files": files_document(files),
+            "left_out": left_out_document(left_out),
+            "largest_payouts": [payout_document(*each) for each in payouts],
         },
-        _facts(batch, brand.time_zone),
-        table(
-            f">no|distributor|name|>amount ({batch.currency})|>orders and refunds|state",
-            (
-                (
-                    payout.no,
-                    person.external_id,
-                    person.name,
-                    format_amount(payout.amount, batch.currency),
-                    len(payout.postings),
-                    payout.state,
-                )
-                for payout, person in payouts
-            ),
-        ),
+        shown,
+        states_table(paid, batch.currency),
+        left_out_table(left_out, batch.currency) if left_out else "",
+        payouts_table(payouts, batch),
     )
     if batch.payouts > len(payouts):
         note(f"These are the {len(payouts)} largest of {batch.payouts}: see --limit.")
+
+
+# -- what people do -------------------------------------------------------------------------------
+
+
+def _change(desk: Desk, verb: Callable[..., SettlementBatch], **facts: Any) -> SettlementBatch:
+    with desk.database.transaction() as session:
+        return verb(session, brand_id=desk.brand(session).id, **facts)
+
+
+def _size(batch: SettlementBatch) -> str:
+    words = f"{plural(batch.payouts, 'payout')} of {in_words(batch.total, batch.currency)}"
+    if batch.tax_total:
+        words += f", {in_words(batch.tax_total, batch.currency)} of it withheld"
+    return words
+
+
+@settle.command("submit")
+@click.argument("number", type=int)
+@by_option
+@with_brand
+def submit(desk: Desk, number: int, by: str) -> None:
+    """Submit a draft for approval by somebody else."""
+    batch = _change(desk, batches.submit_batch, number=number, submitted_by=by)
+    who = "another person approves" if batch.approvals_needed == 1 else "two other people approve"
+    desk.done(
+        document(batch),
+        f"Batch {number} is submitted: {_size(batch)}.\n"
+        f"Next: {who} it, having seen it: distrib settle approve {number} --by NAME",
+    )
+
+
+def _hash(given: str | None) -> bytes | None:
+    try:
+        return None if given is None else bytes.fromhex(given)
+    except ValueError:
+        raise InvalidInput(f"{given!r} is not hexadecimal", field="--hash") from None
 
 
 @settle.command("approve")
@@ -199,39 +183,77 @@ def show(desk: Desk, number: int, limit: int) -> None:
 @by_option
 @with_brand
 def approve(desk: Desk, number: int, content_hash: str | None, by: str) -> None:
-    """Approve a draft. The approval is of its content."""
-    try:
-        seen = None if content_hash is None else bytes.fromhex(content_hash)
-    except ValueError:
-        raise InvalidInput(f"{content_hash!r} is not hexadecimal", field="--hash") from None
-    with desk.database.transaction() as session:
-        brand = desk.brand(session)
-        batch = approve_batch(
-            session, brand_id=brand.id, number=number, approved_by=by, content_hash=seen
-        )
-    desk.done(
-        _document(batch),
-        f"Batch {number} is approved: {batch.payouts:,} payouts of"
-        f" {in_words(batch.total, batch.currency)}.\nNext: distrib settle run {number} --wait",
+    """Approve a submitted batch. The approval is of its content."""
+    batch = _change(
+        desk,
+        batches.approve_batch,
+        number=number,
+        approved_by=by,
+        content_hash=_hash(content_hash),
     )
+    if batch.state == "approved":
+        words = f"is approved: {_size(batch)}.\nNext: distrib settle run {number} --wait"
+    else:
+        words = f"has {by}'s approval; it needs another: {_size(batch)}."
+    desk.done(document(batch), f"Batch {number} {words}")
+
+
+@settle.command("reject")
+@click.argument("number", type=int)
+@click.option("--reason", required=True, help="What has to change.")
+@by_option
+@with_brand
+def reject(desk: Desk, number: int, reason: str, by: str) -> None:
+    """Send a batch back to its maker; approvals are void."""
+    batch = _change(desk, batches.reject_batch, number=number, rejected_by=by, reason=reason)
+    desk.done(document(batch), f"Batch {number} is a draft again; its approvals are void.")
 
 
 @settle.command("cancel")
 @click.argument("number", type=int)
+@click.option("--reason", help="Why; it stays on record.")
+@by_option
 @with_brand
-def cancel(desk: Desk, number: int) -> None:
+def cancel(desk: Desk, number: int, reason: str | None, by: str) -> None:
     """Call off a batch that is not being paid; what it held is open again."""
-    with desk.database.transaction() as session:
-        brand = desk.brand(session)
-        batch = cancel_batch(session, brand_id=brand.id, number=number)
-    desk.done(_document(batch), f"Batch {number} is cancelled.")
+    batch = _change(desk, batches.cancel_batch, number=number, cancelled_by=by, reason=reason)
+    desk.done(document(batch), f"Batch {number} is cancelled.")
+
+
+@settle.command("pause")
+@click.argument("number", type=int)
+@click.option("--reason", help="Why; it stays on record.")
+@by_option
+@with_brand
+def pause(desk: Desk, number: int, reason: str | None, by: str) -> None:
+    """Hand nothing more over; what was handed over is followed all the same."""
+    batch = _change(desk, paying.pause_batch, number=number, paused_by=by, reason=reason)
+    desk.done(
+        document(batch), f"Batch {number} is paused.\nNext: distrib settle resume {number} --wait"
+    )
+
+
+@settle.command("close")
+@click.argument("number", type=int)
+@by_option
+@with_brand
+def close(desk: Desk, number: int, by: str) -> None:
+    """Close a batch of which nothing is left to do."""
+    batch = _change(desk, close_settled_batch, number=number, closed_by=by)
+    desk.done(document(batch), f"Batch {number} is closed.")
+
+
+_wait_option = click.option(
+    "--wait", is_flag=True, help="Until all is handed over and decided; without workers, pay here."
+)
 
 
 @settle.command("run")
 @click.argument("number", type=int)
-@click.option("--wait", is_flag=True, help="Until all is paid; without workers, pay here.")
+@_wait_option
+@by_option
 @with_brand
-def run(desk: Desk, number: int, wait: bool) -> None:
+def run(desk: Desk, number: int, wait: bool, by: str) -> None:
     """Pay an approved batch.
 
     Workers do it. Running a batch again that is being paid waits for it.
@@ -239,28 +261,43 @@ def run(desk: Desk, number: int, wait: bool) -> None:
     with desk.database.transaction() as session:
         brand = desk.brand(session)
         batch = get_batch(session, brand_id=brand.id, number=number)
-        if not (wait and batch.state in ("paying", "settled")):
-            batch = run_batch(
+        if not (wait and batch.state in ("paying", "settled", "partly_failed")):
+            batch = paying.run_batch(
                 session,
                 brand_id=brand.id,
                 number=number,
                 chunk_payouts=desk.settings.chunk_payouts,
+                run_by=by,
             )
+    _tell_paying(desk, brand, batch, wait=wait)
+
+
+@settle.command("resume")
+@click.argument("number", type=int)
+@_wait_option
+@by_option
+@with_brand
+def resume(desk: Desk, number: int, wait: bool, by: str) -> None:
+    """Go on paying a paused batch."""
+    with desk.database.transaction() as session:
+        brand = desk.brand(session)
+        batch = paying.resume_batch(session, brand_id=brand.id, number=number, resumed_by=by)
     _tell_paying(desk, brand, batch, wait=wait)
 
 
 @settle.command("retry")
 @click.argument("number", type=int)
-@click.option("--wait", is_flag=True, help="Until all is paid; without workers, pay here.")
+@_wait_option
+@by_option
 @with_brand
-def retry(desk: Desk, number: int, wait: bool) -> None:
+def retry(desk: Desk, number: int, wait: bool, by: str) -> None:
     """Try again what failed for good while a batch was being paid.
 
     For when its cause is gone. What was paid stays paid.
     """
     with desk.database.transaction() as session:
         brand = desk.brand(session)
-        batch = retry_batch(session, brand_id=brand.id, number=number)
+        batch = paying.retry_batch(session, brand_id=brand.id, number=number, retried_by=by)
     _tell_paying(desk, brand, batch, wait=wait)
 
 
@@ -268,9 +305,24 @@ def _tell_paying(desk: Desk, brand: Brand, batch: SettlementBatch, *, wait: bool
     number = batch.number
     if wait:
         batch = watch_batch(desk, brand, number)
-    words = f"{batch.payouts:,} payouts of {in_words(batch.total, batch.currency)}"
+    with desk.database.transaction() as session:
+        states = batch_progress(session, batch=batch).states
+        files = list_files(session, batch=batch)
+    told = ", ".join(f"{count:,} {state}" for state, (count, _) in states.items())
     if batch.state == "settled":
-        file = desk.settings.data_dir / (batch.file_name or "")
-        desk.done(_document(batch), f"Batch {number} is settled: {words}.\nPayment file: {file}")
+        words = [f"is settled: {_size(batch)}."]
+    elif batch.state == "partly_failed":
+        words = [f"is partly failed: {told}.", f"Next: distrib settle payouts {number}"]
+    elif batch.state == "paying" and wait and "sent" in states:
+        words = [
+            f"is handed over: {told}. Its provider, or a person, says more.",
+            f"Next: distrib settle import-status {number} FILE, or distrib settle confirm"
+            f" {number} PAYOUT",
+        ]
     else:
-        desk.done(_document(batch), f"Batch {number} is being paid: {words}.")
+        state = "being paid" if batch.state == "paying" else spoken(batch.state)
+        words = [f"is {state}: {_size(batch)}."]
+    words += [f"Payment file: {desk.settings.data_dir / each.name}" for each in files]
+    desk.done(
+        document(batch) | {"files": files_document(files)}, f"Batch {number} " + "\n".join(words)
+    )

@@ -11,8 +11,14 @@ from distrib.cli.output import facts, table
 from distrib.cli.output import money as in_words
 from distrib.cli.times import Day
 from distrib.money import format_amount
-from distrib.settlement.statement import list_earnings, read_statement
+from distrib.settlement.statement import Earning, list_earnings, read_statement
 from distrib.tree.queries import get_distributor
+
+
+def _source(earning: Earning) -> str:
+    if earning.order_external_id is None:
+        return earning.kind
+    return earning.order_external_id + (" (refund)" if earning.kind == "refund" else "")
 
 
 @click.command()
@@ -55,6 +61,7 @@ def statement(
                 "available": balances.available,
                 "reserved": balances.reserved,
                 "paid": balances.paid,
+                "withheld": balances.withheld,
                 "reversed": balances.reversed,
             },
             "days": [
@@ -82,6 +89,11 @@ def statement(
                 ("available", in_words(balances.available, found.currency)),
                 ("reserved", in_words(balances.reserved, found.currency)),
                 ("paid", in_words(balances.paid, found.currency)),
+                *(
+                    [("tax withheld", in_words(balances.withheld, found.currency))]
+                    if balances.withheld
+                    else []
+                ),
                 ("reversed", in_words(balances.reversed, found.currency)),
                 ("earned in all", in_words(balances.earned, found.currency)),
             ],
@@ -97,7 +109,7 @@ def statement(
             (
                 (
                     each.day,
-                    each.order_external_id + (" (refund)" if each.kind == "refund" else ""),
+                    _source(each),
                     each.level,
                     amount(each.amount),
                     each.status,

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 
 import redis
 import rq
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
-from distrib import jobs
+from distrib import clock, jobs
 from distrib.brands.tables import Brand
 from distrib.cli.desk import Desk
 from distrib.cli.output import progress
 from distrib.errors import Conflict
 from distrib.settlement.batch import get_batch
-from distrib.settlement.progress import batch_progress
+from distrib.settlement.progress import Progress, batch_progress
 from distrib.settlement.tables import SettlementBatch
 
 _POLL_SECONDS = 0.2
 _PATIENCE_SECONDS = 3
+_SOON = timedelta(seconds=30)
 
 
 class PayingFailed(Conflict):
@@ -29,7 +32,10 @@ class PayingFailed(Conflict):
 
 
 def watch_batch(desk: Desk, brand: Brand, number: int) -> SettlementBatch:
-    """Show the batch's progress until it is settled; without workers, pay it here."""
+    """Show the batch's progress until there is nothing to wait for; without workers, pay it here.
+
+    :returns: the batch: settled, partly failed, paused, or paying and waiting for somebody else.
+    """
 
     def pay_here() -> None:
         jobs.run_all(desk.database, desk.settings)
@@ -38,9 +44,28 @@ def watch_batch(desk: Desk, brand: Brand, number: int) -> SettlementBatch:
         pay_here()
     with progress() as bar:
         task = bar.add_task(f"batch {number}", total=None)
-        for batch, paid in wait_for_batch(desk, brand, number, when_idle=pay_here):
-            bar.update(task, total=batch.payouts, completed=paid)
+        for batch, found in wait_for_batch(desk, brand, number, when_idle=pay_here):
+            bar.update(
+                task,
+                description=f"batch {number}{_pace(found)}",
+                total=batch.payouts,
+                completed=_done(batch, found),
+            )
     return batch
+
+
+def _done(batch: SettlementBatch, found: Progress) -> int:
+    """Payouts that are handed over, whatever became of them."""
+    return batch.payouts - found.states.get("reserved", (0, 0))[0]
+
+
+def _pace(found: Progress) -> str:
+    """``, 1,250 a second, 12 s left``."""
+    if found.rate is None or found.seconds_left is None:
+        return ""
+    seconds = round(found.seconds_left)
+    left = f"{seconds} s" if seconds < 120 else f"{seconds // 60} min"
+    return f", {found.rate:,.0f} a second, {left} left"
 
 
 def _somebody_works(desk: Desk) -> bool:
@@ -52,34 +77,53 @@ def _somebody_works(desk: Desk) -> bool:
 
 def wait_for_batch(
     desk: Desk, brand: Brand, number: int, *, when_idle: Callable[[], object]
-) -> Iterator[tuple[SettlementBatch, int]]:
-    """The batch and the number of its paid payouts, again and again until it is settled.
+) -> Iterator[tuple[SettlementBatch, Progress]]:
+    """The batch and its progress, again and again, while there is something to wait for.
+
+    That ends when the batch is settled, partly failed or paused, and when all is handed over and
+    its provider has to say more, which can take days.
 
     :param when_idle: called when nothing has moved for some seconds.
     :raises PayingFailed: when a job of it failed for good.
     """
-    seen, since = -1, time.monotonic()
+    seen: object = None
+    since = time.monotonic()
     while True:
         with desk.database.transaction() as session:
             batch = get_batch(session, brand_id=brand.id, number=number)
-            paid = batch_progress(session, batch=batch).paid
+            found = batch_progress(session, batch=batch)
             failure = session.scalar(
                 select(jobs.Job.error).where(
-                    jobs.Job.brand_id == brand.id,
-                    jobs.Job.state == jobs.JobState.FAILED,
-                    jobs.Job.args["batch"].as_string() == str(batch.id),
+                    jobs.Job.group_id == batch.id, jobs.Job.state == jobs.JobState.FAILED
                 )
             )
-        yield batch, paid
-        if batch.state == "settled":
-            return
-        if failure is not None:
+            over = batch.state != "paying" or _others_turn(session, batch, found)
+        yield batch, found
+        if failure is not None and batch.state == "paying":
             raise PayingFailed(
                 f"batch {number}: {failure} (once the cause is gone: distrib settle retry {number})"
             )
-        if paid != seen:
-            seen, since = paid, time.monotonic()
+        if over:
+            return
+        if found.states != seen:
+            seen, since = found.states, time.monotonic()
         elif time.monotonic() - since > _PATIENCE_SECONDS:
             when_idle()
             since = time.monotonic()
         time.sleep(_POLL_SECONDS)
+
+
+def _others_turn(session: Session, batch: SettlementBatch, found: Progress) -> bool:
+    """Whether all that is left to do for us is to ask again later."""
+    if "reserved" in found.states or "sent" not in found.states:
+        return False
+    soon = session.scalar(
+        select(jobs.Job.id)
+        .where(
+            jobs.Job.group_id == batch.id,
+            jobs.Job.state == jobs.JobState.READY,
+            (jobs.Job.run_after < clock.now() + _SOON) | (jobs.Job.lease_until > clock.now()),
+        )
+        .limit(1)
+    )
+    return soon is None

@@ -77,18 +77,22 @@ def post_query(
     posted_at: datetime,
     query: str,
     parameters: Mapping[str, Any],
+    moving: str | None = None,
 ) -> int:
     """Post what ``query`` selects, inside the server, as one posting, whole.
 
     A posting is written in one transaction and never added to: what is folded stays folded.
 
     :param query: SQL giving the columns ``seq, owner, amount, asset``.
+    :param moving: ``name AS (…)`` of statements that change rows, for the query to select from:
+        what is posted then is exactly what has moved.
     :returns: the number of transfers.
     """
     debit, credit = FLOWS[code]
     sides = ["0" if kind < AccountKind.HELD else "q.owner" for kind in (debit, credit)]
     written = session.execute(
         text(
+            f"{f'WITH {moving} ' if moving else ''}"
             "INSERT INTO transfer (brand_id, posting_id, seq, code, debit_account,"
             " credit_account, amount, asset, posted_at)"
             f" SELECT :brand_id, :posting_id, q.seq, {int(code)}, {sides[0]} * 16 + {int(debit)},"

@@ -236,9 +236,7 @@ def _take(session: Session, brand_id: int, adjustment_id: int) -> Adjustment:
             f"there is no adjustment {ids.public(PREFIX, adjustment_id)}", field="adjustment"
         )
     if found.state != AdjustmentState.REQUESTED:
-        raise AdjustmentDecided(
-            f"it was {found.state} by {found.decided_by}", field="state"
-        )
+        raise AdjustmentDecided(f"it was {found.state} by {found.decided_by}", field="state")
     return found
 
 

@@ -14,11 +14,11 @@ from distrib.commission import audit as commission_audit
 from distrib.commission.audit import EARNED
 from distrib.ledger import audit as ledger_audit
 from distrib.ledger.chart import AccountKind
+from distrib.settlement import book_audit
 from distrib.settlement.book_tables import PayoutTax
 from distrib.settlement.tax import find_regime
 from distrib.settlement.withholding import facts_of
 from distrib.tree import audit as tree_audit
-
 
 _ADJUSTED = """
     SELECT posting_id, greatest(debit_account, credit_account) >> 4 AS distributor_id, asset,
@@ -316,7 +316,8 @@ def approvals_are_of_others(session: Session, brand_id: int) -> Iterator[Finding
 
 
 def files_hold_what_was_sent(session: Session, brand_id: int) -> Iterator[Finding]:
-    """A payment file holds what its calls handed over, and no call is in two files."""
+    """A payment file holds what its calls handed over, but for what its adapter refused to write,
+    and no call is in two files."""
     yield from find_rows(
         session,
         "settlement.file",
@@ -325,13 +326,21 @@ def files_hold_what_was_sent(session: Session, brand_id: int) -> Iterator[Findin
         """
         SELECT * FROM (
             SELECT s.number, f.file_no, f.payouts, f.total, f.calls,
-                   coalesce(sum(p.payouts), 0) AS sent, coalesce(sum(p.total), 0) AS sum,
+                   coalesce(sum(p.payouts), 0) - coalesce(max(r.payouts), 0) AS sent,
+                   coalesce(sum(p.total), 0) - coalesce(max(r.total), 0) AS sum,
                    (SELECT count(*) FROM batch_file g WHERE g.brand_id = f.brand_id
                     AND g.batch_id = f.batch_id AND g.calls && f.calls) AS files
             FROM batch_file f
             JOIN settlement_batch s ON s.brand_id = f.brand_id AND s.id = f.batch_id
             LEFT JOIN batch_posting p ON p.brand_id = f.brand_id AND p.batch_id = f.batch_id
                  AND p.posting_id = ANY(f.calls)
+            CROSS JOIN LATERAL (
+                SELECT count(*) AS payouts, sum(q.amount - q.tax) AS total
+                FROM payout_attempt a
+                JOIN payout q ON q.brand_id = a.brand_id AND q.batch_id = a.batch_id
+                     AND q.no = a.no
+                WHERE a.brand_id = f.brand_id AND a.batch_id = f.batch_id
+                  AND a.call_no = ANY(f.calls) AND a.state = 'failed' AND a.asked <= 1) r
             WHERE f.brand_id = :brand_id GROUP BY s.number, f.brand_id, f.batch_id, f.file_no) x
         WHERE payouts <> sent OR total <> sum OR files > 1
         """,
@@ -402,6 +411,7 @@ CHECKS: list[Check] = [
     files_hold_what_was_sent,
     tax_can_be_computed_again,
     no_work_is_stuck,
+    *book_audit.CHECKS,
 ]
 """Every invariant of the system; each check's docstring says what must hold."""
 

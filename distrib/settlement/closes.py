@@ -42,6 +42,7 @@ from distrib.ledger.chart import FLOWS, AccountKind, TransferCode
 from distrib.money import format_amount
 from distrib.settlement.book_tables import DayClose
 from distrib.settlement.people import require_person
+from distrib.spreadsheet import safe_cell
 
 GRACE = timedelta(minutes=10)
 """How long a day must be over before it is closed."""
@@ -479,9 +480,7 @@ def write_csv(close: DayFigures) -> str:
     writer.writerow(["close", "day", "", close.transfers, close.day.isoformat()])
     writer.writerow(["close", "digest", "", "", close.digest.hex()])
     if close.signed_at is not None:
-        # a name is a person's: a spreadsheet must not compute with it
-        by = close.signed_by or ""
-        writer.writerow(["close", "signed_by", "", "", f"'{by}" if by[:1] in "=+-@\t\r" else by])
+        writer.writerow(["close", "signed_by", "", "", safe_cell(close.signed_by or "")])
         writer.writerow(["close", "signed_at", "", "", close.signed_at.astimezone(UTC).isoformat()])
     return file.getvalue()
 

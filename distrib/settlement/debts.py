@@ -121,14 +121,14 @@ _AGED = """
     chosen AS MATERIALIZED ({chosen}),
     negative AS (
         SELECT c.distributor_id, c.settled, i.posting_id, -i.amount AS owed,
-               coalesce((least(r.refunded_at, r.recorded_at) AT TIME ZONE :time_zone)::date,
-                        a.available_on,
-                        (o.effective_at AT TIME ZONE :time_zone)::date) AS day
-        FROM chosen c
-        {items}
-        LEFT JOIN refund r ON r.brand_id = :brand_id AND r.id = i.posting_id
-        LEFT JOIN adjustment a ON a.brand_id = :brand_id AND a.id = i.posting_id
-        LEFT JOIN orders o ON o.brand_id = :brand_id AND o.id = i.posting_id),
+               coalesce(
+                   (SELECT (least(r.refunded_at, r.recorded_at) AT TIME ZONE :time_zone)::date
+                    FROM refund r WHERE r.brand_id = :brand_id AND r.id = i.posting_id),
+                   (SELECT a.available_on FROM adjustment a
+                    WHERE a.brand_id = :brand_id AND a.id = i.posting_id),
+                   (SELECT (o.effective_at AT TIME ZONE :time_zone)::date
+                    FROM orders o WHERE o.brand_id = :brand_id AND o.id = i.posting_id)) AS day
+        FROM chosen c {items}),
     remaining AS (
         SELECT distributor_id, day, CAST(:as_of AS date) - day AS age,
                least(owed, greatest(0, sum(owed) OVER (
@@ -153,8 +153,8 @@ _ITEMS_THEN = "JOIN item i ON i.distributor_id = c.distributor_id AND i.amount <
 
 _BY_AMOUNT = """
     SELECT distributor_id, debt, settled FROM debtor
-    WHERE CAST(:after_amount AS bigint) IS NULL
-       OR (-debt, distributor_id) > (-CAST(:after_amount AS bigint), CAST(:after_id AS bigint))
+    WHERE CAST(:after_amount AS bigint) IS NULL OR debt < CAST(:after_amount AS bigint)
+       OR (debt = CAST(:after_amount AS bigint) AND distributor_id > CAST(:after_id AS bigint))
     ORDER BY debt DESC, distributor_id LIMIT :limit
 """
 
@@ -243,9 +243,7 @@ def list_debts(
 
 def sum_debts(session: Session, *, brand: Brand, as_of: date | None = None) -> DebtTotals:
     """All debts of the brand by age; see :func:`list_debts`."""
-    query, parameters = _report(
-        session, brand, as_of, chosen="SELECT * FROM debtor", shown=_TOTALS
-    )
+    query, parameters = _report(session, brand, as_of, chosen="SELECT * FROM debtor", shown=_TOTALS)
     row = session.execute(text(query), parameters).one()
     return DebtTotals(
         as_of=parameters["as_of"],

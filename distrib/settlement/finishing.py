@@ -85,9 +85,21 @@ def conclude(session: Session, batch: SettlementBatch) -> None:
     session.flush()
 
 
+# What an adapter refuses to write is failed by the first word of it; what the bank turns down later
+# was pending before.
 _CALLS = text(
     """
-    SELECT posting_id AS call_no, payouts, total FROM batch_posting p
+    WITH refused AS MATERIALIZED (
+        SELECT a.call_no, count(*) AS payouts, sum(x.net) AS total FROM payout_attempt a
+        CROSS JOIN LATERAL (
+            SELECT amount - tax AS net FROM payout
+            WHERE brand_id = a.brand_id AND batch_id = a.batch_id AND no = a.no LIMIT 1) x
+        WHERE a.brand_id = :brand_id AND a.batch_id = :batch_id
+          AND a.state = 'failed' AND a.asked <= 1
+        GROUP BY a.call_no)
+    SELECT p.posting_id AS call_no, p.payouts - coalesce(r.payouts, 0) AS payouts,
+           p.total - coalesce(r.total, 0) AS total
+    FROM batch_posting p LEFT JOIN refused r ON r.call_no = p.posting_id
     WHERE brand_id = :brand_id AND batch_id = :batch_id AND code = :code
       AND NOT EXISTS (SELECT FROM batch_file f WHERE f.brand_id = p.brand_id
                       AND f.batch_id = p.batch_id AND p.posting_id = ANY(f.calls))
@@ -115,7 +127,7 @@ def complete_batch(database: Database, settings: Settings, claim: jobs.Claim) ->
         )
     provider = make_provider(settings, brand.slug, batch.provider)
     file = None
-    if isinstance(provider, WritesFile) and calls:
+    if isinstance(provider, WritesFile) and any(each.payouts for each in calls):
         reference = BatchRef(
             batch.brand_id,
             batch.id,

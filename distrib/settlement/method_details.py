@@ -146,9 +146,9 @@ def check_details(kind: str, details: Mapping[str, Any]) -> dict[str, str]:
     keys = KINDS[kind]
     for name in details:
         if name not in keys:
-            known = ", ".join(keys)
             raise InvalidInput(
-                f"is no detail of {kind}; known are {known}", field=f"details.{name}"
+                f"{name!r} is no detail of {kind}; known are {', '.join(keys)}",
+                field=f"details.{name}" if name.isascii() and name.isidentifier() else "details",
             )
     kept: dict[str, str] = {}
     for name, key in keys.items():

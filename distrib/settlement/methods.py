@@ -246,9 +246,7 @@ def remove_method(
     return method
 
 
-def current_method(
-    session: Session, *, brand_id: int, distributor_id: int
-) -> PayoutMethod | None:
+def current_method(session: Session, *, brand_id: int, distributor_id: int) -> PayoutMethod | None:
     """Where the distributor's money goes, though perhaps not yet: see ``usable_from``."""
     return session.scalar(
         select(PayoutMethod)
@@ -317,9 +315,7 @@ def _lock_owner(session: Session, brand_id: int, distributor_id: int) -> Distrib
 def _get(
     session: Session, brand_id: int, distributor_id: int, method_id: int, *, for_update: bool
 ) -> PayoutMethod:
-    query = select(PayoutMethod).where(
-        *_of(brand_id, distributor_id), PayoutMethod.id == method_id
-    )
+    query = select(PayoutMethod).where(*_of(brand_id, distributor_id), PayoutMethod.id == method_id)
     if for_update:  # and read it again: the session may have seen it before it was locked
         query = query.with_for_update().execution_options(populate_existing=True)
     found = session.scalar(query)
@@ -335,9 +331,7 @@ def _require_open(method: PayoutMethod) -> bytes:
     if method.proved_at is not None:
         raise MethodInWrongState("it is proved already", field="method")
     if method.proof_hash is None:
-        raise MethodInWrongState(
-            "it was withdrawn, or another was proposed since", field="method"
-        )
+        raise MethodInWrongState("it was withdrawn, or another was proposed since", field="method")
     return method.proof_hash
 
 
@@ -369,9 +363,7 @@ def _install(
     if before is not None:
         before.replaced_at = now
         session.flush()  # before the index sees the other
-    days = session.scalars(
-        select(Brand.method_cool_days).where(Brand.id == method.brand_id)
-    ).one()
+    days = session.scalars(select(Brand.method_cool_days).where(Brand.id == method.brand_id)).one()
     method.proved_at, method.proved_by, method.proof_evidence = now, proved_by, evidence
     method.usable_from = now if first else now + timedelta(days=days)
     method.proof_hash = None

@@ -7,6 +7,7 @@ locks, and the ledger follows exactly what moved.
 
 from __future__ import annotations
 
+import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from distrib import clock
+from distrib import clock, ids
 from distrib.errors import InvalidInput
 from distrib.ledger.chart import TransferCode
 from distrib.settlement.posting import note_event, post_payouts
@@ -54,56 +55,60 @@ ASK_AFTER = (5, 15, 60, 300, 900, 3_600, 4 * 3_600)
 """Seconds from one question to the next about a request that is not decided."""
 
 
+# What was said goes to the server as one object, by payout and attempt: it is looked up row by row,
+# and no plan can go wrong over a join with a list whose length the planner does not know.
+_OURS = """
+    a.brand_id = :brand_id AND a.batch_id = :batch_id AND a.no BETWEEN :low AND :high
+    AND a.no = ANY(:nos) AND CAST(:said AS jsonb) ? (a.no || 'a' || a.attempt)
+"""
+_SAID = "(CAST(:said AS jsonb) -> (a.no || 'a' || a.attempt) ->> {})"
+_STATUS, _REFERENCE, _CODE, _MESSAGE, _ACTION = (_SAID.format(n) for n in range(5))
+
 # An attempt's way: sent → pending → paid → returned, or sent → pending → failed. UNKNOWN and ABSENT
 # say nothing of it but when to ask again. Money that came back before we knew that it had arrived
 # has failed, as far as we are concerned.
 _RECORD = text(
+    f"""
+    UPDATE payout_attempt a SET
+        state = CASE
+            WHEN {_STATUS} = 'returned' AND a.state <> 'paid' THEN 'failed'
+            WHEN {_STATUS} IN ('unknown', 'absent') THEN a.state
+            ELSE {_STATUS} END,
+        state_at = CASE WHEN {_STATUS} IN ('unknown', 'absent') THEN a.state_at ELSE :now END,
+        ask_at = CASE WHEN {_STATUS} IN ('unknown', 'absent', 'pending')
+            THEN CAST(:now AS timestamptz) + make_interval(secs =>
+                (CAST(:pauses AS int[]))[least(a.asked + 1, :last)]) END,
+        asked = least(a.asked + 1, 30000),
+        reference = coalesce({_REFERENCE}, a.reference),
+        code = coalesce({_CODE}, a.code),
+        message = coalesce({_MESSAGE}, a.message),
+        action = coalesce({_ACTION}, a.action)
+    WHERE {_OURS}
+      AND (a.state IN ('sent', 'pending') OR a.state = 'paid' AND {_STATUS} = 'returned')
+    RETURNING a.no, a.state
     """
-    WITH given AS (
-        SELECT * FROM unnest(CAST(:nos AS int[]), CAST(:attempts AS smallint[]),
-            CAST(:statuses AS text[]), CAST(:refs AS text[]), CAST(:codes AS text[]),
-            CAST(:messages AS text[]), CAST(:actions AS text[]))
-            g (no, attempt, status, reference, code, message, action)),
-    tried AS (
-        UPDATE payout_attempt a SET
-            state = CASE
-                WHEN g.status = 'returned' AND a.state <> 'paid' THEN 'failed'
-                WHEN g.status IN ('unknown', 'absent') THEN a.state
-                ELSE g.status END,
-            state_at = CASE WHEN g.status IN ('unknown', 'absent') THEN a.state_at ELSE :now END,
-            ask_at = CASE WHEN g.status IN ('unknown', 'absent', 'pending')
-                THEN CAST(:now AS timestamptz) + make_interval(secs =>
-                    (CAST(:pauses AS int[]))[least(a.asked + 1, :last)]) END,
-            asked = least(a.asked + 1, 30000),
-            reference = coalesce(g.reference, a.reference),
-            code = coalesce(g.code, a.code),
-            message = coalesce(g.message, a.message),
-            action = coalesce(g.action, a.action)
-        FROM given g
-        WHERE a.brand_id = :brand_id AND a.batch_id = :batch_id AND a.no = g.no
-          AND a.attempt = g.attempt
-          AND (a.state IN ('sent', 'pending') OR a.state = 'paid' AND g.status = 'returned')
-        RETURNING a.no, a.attempt, a.state)
-    UPDATE payout p SET state = t.state
-    FROM tried t
-    WHERE p.brand_id = :brand_id AND p.batch_id = :batch_id AND p.no = t.no
-      AND (p.state = 'sent' AND t.state IN ('paid', 'failed')
-           OR p.state = 'paid' AND t.state = 'returned')
-    RETURNING p.no, p.state
+)
+
+_MOVE = text(
+    """
+    UPDATE payout SET state = :state
+    WHERE brand_id = :brand_id AND batch_id = :batch_id AND no BETWEEN :low AND :high
+      AND no = ANY(:nos) AND state = :before
+    RETURNING no
     """
 )
 
 _CONTRADICTED = text(
-    """
-    SELECT a.no, a.attempt, a.state, g.status
-    FROM unnest(CAST(:nos AS int[]), CAST(:attempts AS smallint[]), CAST(:statuses AS text[]))
-         g (no, attempt, status)
-    JOIN payout_attempt a ON a.brand_id = :brand_id AND a.batch_id = :batch_id AND a.no = g.no
-         AND a.attempt = g.attempt
-    WHERE a.state = 'failed' AND g.status = 'paid' OR a.state = 'paid' AND g.status = 'failed'
+    f"""
+    SELECT a.no, a.attempt, a.state, {_STATUS} AS status FROM payout_attempt a
+    WHERE {_OURS}
+      AND (a.state = 'failed' AND {_STATUS} = 'paid' OR a.state = 'paid' AND {_STATUS} = 'failed')
     ORDER BY a.no
     """
 )
+
+_BEFORE = {"paid": "sent", "failed": "sent", "returned": "paid"}
+"""Which state of a payout an attempt's new state moves on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,34 +141,117 @@ def record_outcomes(
         known = last.get((key.no, key.attempt))
         if known is None or _rank(outcome.status) >= _rank(known.status):
             last[key.no, key.attempt] = outcome
-    ordered = sorted(last.items())
-    given = [each for _, each in ordered]
+    nos = sorted({no for no, _ in last})
     parameters = {
         "brand_id": batch.brand_id,
         "batch_id": batch.id,
-        "nos": [no for (no, _), _ in ordered],
-        "attempts": [attempt for (_, attempt), _ in ordered],
-        "statuses": [each.status.value for each in given],
+        "nos": nos,
+        "low": nos[0],
+        "high": nos[-1],
+        "said": json.dumps(
+            {
+                f"{no}a{attempt}": (
+                    each.status.value,
+                    each.reference,
+                    each.code,
+                    each.message and each.message[:500],
+                    each.action,
+                )
+                for (no, attempt), each in last.items()
+            }
+        ),
     }
     _lock_payouts(session, parameters)
     _note_contradictions(session, batch, parameters, source)
-    moved = defaultdict(list)
-    for row in session.execute(
-        _RECORD,
-        parameters
-        | {
-            "refs": [each.reference for each in given],
-            "codes": [each.code for each in given],
-            "messages": [each.message and each.message[:500] for each in given],
-            "actions": [each.action for each in given],
-            "now": clock.now(),
-            "pauses": list(ASK_AFTER),
-            "last": len(ASK_AFTER),
-        },
-    ):
-        moved[row.state].append(row.no)
+    now = {"now": clock.now(), "pauses": list(ASK_AFTER), "last": len(ASK_AFTER)}
+    tried = defaultdict(list)
+    for row in session.execute(_RECORD, parameters | now):
+        tried[row.state].append(row.no)
+    moved = {}
+    for state, before in _BEFORE.items():
+        if tried[state]:
+            change = {"nos": tried[state], "state": state, "before": before}
+            moved[state] = sorted(session.scalars(_MOVE, parameters | change))
     _post(session, batch, moved)
-    return Recorded(*(sorted(moved[state]) for state in ("paid", "failed", "returned")))
+    return Recorded(*(moved.get(state, ()) for state in ("paid", "failed", "returned")))
+
+
+_CALL = """
+    UPDATE payout_attempt SET state = :status, state_at = :now, asked = 1, ask_at = {ask_at}
+    WHERE brand_id = :brand_id AND batch_id = :batch_id AND no BETWEEN :first AND :last
+      AND call_no = :call_no AND state IN ('sent', 'pending')
+    RETURNING no
+"""
+
+# A payout that is sent is so by its last attempt, which says in which call. Payouts move first, so
+# locks are taken in the same order as in record_outcomes.
+_PAID_CALL = f"""
+    moved AS (
+        UPDATE payout p SET state = 'paid'
+        WHERE p.brand_id = :brand_id AND p.batch_id = :batch_id AND p.no BETWEEN :first AND :last
+          AND p.state = 'sent' AND :call_no = (
+            SELECT a.call_no FROM payout_attempt a WHERE a.brand_id = p.brand_id
+            AND a.batch_id = p.batch_id AND a.no = p.no AND a.attempt = p.attempts)
+        RETURNING p.no, p.distributor_id, p.amount, p.tax),
+    tried AS ({_CALL.format(ask_at="NULL")})
+"""
+
+_PENDING_CALL = text(
+    _CALL.format(
+        ask_at="CAST(:now AS timestamptz) + make_interval(secs => CAST(:pause AS integer))"
+    )
+)
+
+
+def record_call(
+    session: Session,
+    batch: SettlementBatch,
+    *,
+    call_no: int,
+    first: int,
+    last: int,
+    status: Status,
+) -> None:
+    """Record one status for all requests of a call, within the payouts ``first`` to ``last``.
+
+    The same as :func:`record_outcomes` with that status for each, in a tenth of the time.
+
+    :param status: PAID or PENDING.
+    """
+    scope = {
+        "brand_id": batch.brand_id,
+        "batch_id": batch.id,
+        "first": first,
+        "last": last,
+        "call_no": call_no,
+        "status": status.value,
+        "now": clock.now(),
+    }
+    if status == Status.PENDING:
+        session.execute(_PENDING_CALL, scope | {"pause": ASK_AFTER[0]})
+        return
+    if status != Status.PAID:
+        raise ValueError(f"a whole call is paid or pending, not {status}")
+    posting_id = ids.new()
+    post_payouts(
+        session,
+        batch,
+        TransferCode.CONFIRM,
+        posting_id=posting_id,
+        moving=_PAID_CALL,
+        scope=scope,
+    )
+    if batch.tax_total:
+        post_payouts(
+            session,
+            batch,
+            TransferCode.WITHHOLD,
+            moving="moved AS (SELECT p.* FROM transfer t CROSS JOIN LATERAL ("
+            " SELECT no, distributor_id, amount, tax FROM payout WHERE brand_id = :brand_id"
+            " AND batch_id = :batch_id AND no = t.seq LIMIT 1) p"
+            " WHERE t.brand_id = :brand_id AND t.posting_id = :confirmed)",
+            scope={"confirmed": posting_id},
+        )
 
 
 _FORWARD = (
@@ -185,7 +273,7 @@ def _lock_payouts(session: Session, parameters: Mapping[str, object]) -> None:
     session.execute(
         text(
             "SELECT FROM payout WHERE brand_id = :brand_id AND batch_id = :batch_id"
-            " AND no = ANY(:nos) ORDER BY no FOR NO KEY UPDATE"
+            " AND no BETWEEN :low AND :high AND no = ANY(:nos) ORDER BY no FOR NO KEY UPDATE"
         ),
         parameters,
     )

@@ -36,7 +36,7 @@ from distrib.ledger.chart import TransferCode
 from distrib.settlement.batch import get_batch, require_state
 from distrib.settlement.finishing import complete_batch, conclude, end_job
 from distrib.settlement.gate import Gate
-from distrib.settlement.outcomes import record_outcomes
+from distrib.settlement.outcomes import record_call, record_outcomes
 from distrib.settlement.posting import note_event, post_payouts
 from distrib.settlement.providers import (
     BatchRef,
@@ -225,44 +225,50 @@ def _begin(database: Database, settings: Settings, claim: jobs.Claim) -> _Work:
 _SCOPE = "brand_id = :brand_id AND batch_id = :batch_id AND no BETWEEN :first AND :last"
 
 # Who was suspended since, or has another payout method now, is not paid: a person looks first.
-_HAND_OVER = text(
-    f"""
-    WITH chosen AS (
-        SELECT no, distributor_id FROM payout
-        WHERE {_SCOPE} AND no > :position AND state = 'reserved' ORDER BY no LIMIT :size),
-    moved AS (
-        UPDATE payout p SET state = CASE
-            WHEN d.status = 'active' AND (p.method_id IS NULL OR NOT EXISTS (
-                SELECT FROM payout_method m WHERE m.brand_id = p.brand_id
-                AND m.id = p.method_id AND m.replaced_at IS NOT NULL)) THEN 'sent'
-            ELSE 'held' END,
-            attempts = p.attempts + 1
-        FROM chosen c
-        JOIN distributor d ON d.brand_id = :brand_id AND d.id = c.distributor_id
-        WHERE p.brand_id = :brand_id AND p.batch_id = :batch_id AND p.no = c.no
-          AND p.state = 'reserved'
-        RETURNING p.no, p.state, p.attempts),
+# Look-ups are subqueries with a limit, here and below: a join may be planned the wrong way round
+# while the tables look empty (see ADR 4).
+_HAND_OVER = f"""
+    handed AS (
+        UPDATE payout p SET attempts = p.attempts + 1, state = CASE
+            WHEN (SELECT d.status FROM distributor d
+                  WHERE d.brand_id = p.brand_id AND d.id = p.distributor_id) = 'active'
+             AND (p.method_id IS NULL OR NOT EXISTS (
+                  SELECT FROM payout_method m WHERE m.brand_id = p.brand_id
+                  AND m.id = p.method_id AND m.replaced_at IS NOT NULL)) THEN 'sent'
+            ELSE 'held' END
+        WHERE {_SCOPE} AND state = 'reserved'
+        RETURNING p.no, p.state, p.attempts, p.distributor_id, p.amount, p.tax),
     tried AS (
         INSERT INTO payout_attempt (brand_id, batch_id, no, attempt, request_no, call_no,
                                     created_at, state)
         SELECT :brand_id, :batch_id, no, attempts,
                CAST(:batch_id AS bigint) || 'p' || no || 'a' || attempts, :call_no, :now, 'sent'
-        FROM moved WHERE state = 'sent')
-    SELECT no, state FROM moved ORDER BY no
-    """
+        FROM handed WHERE state = 'sent'),
+    moved AS (SELECT * FROM handed WHERE state = 'sent')
+"""
+
+_HELD = text(
+    f"SELECT no FROM payout WHERE {_SCOPE} AND state = 'held' AND NOT EXISTS ("
+    " SELECT FROM settlement_event e WHERE e.brand_id = :brand_id AND e.batch_id = :batch_id"
+    " AND e.no = payout.no AND e.kind = 'held') ORDER BY no"
 )
 
 _REQUESTS = text(
     """
     SELECT a.request_no, a.no, d.external_id AS payee, coalesce(m.name, d.name) AS name,
-           p.amount - p.tax AS amount, a.call_no, a.created_at AS sent_at, a.reference,
-           m.details AS account
+           p.net AS amount, a.call_no, a.created_at AS sent_at, a.reference, m.details AS account
     FROM payout_attempt a
-    JOIN payout p ON p.brand_id = a.brand_id AND p.batch_id = a.batch_id AND p.no = a.no
-    JOIN distributor d ON d.brand_id = p.brand_id AND d.id = p.distributor_id
-    LEFT JOIN payout_method m ON m.brand_id = p.brand_id AND m.id = p.method_id
+    CROSS JOIN LATERAL (
+        SELECT amount - tax AS net, distributor_id, method_id FROM payout
+        WHERE brand_id = a.brand_id AND batch_id = a.batch_id AND no = a.no LIMIT 1) p
+    CROSS JOIN LATERAL (
+        SELECT external_id, name FROM distributor
+        WHERE brand_id = a.brand_id AND id = p.distributor_id LIMIT 1) d
+    LEFT JOIN LATERAL (
+        SELECT name, details FROM payout_method
+        WHERE brand_id = a.brand_id AND id = p.method_id LIMIT 1) m ON true
     WHERE a.brand_id = :brand_id AND a.batch_id = :batch_id
-      AND a.no BETWEEN :first AND :last AND p.state = 'sent' AND {condition}
+      AND a.no BETWEEN :first AND :last AND {condition}
     ORDER BY a.no LIMIT :size
     """.replace("{condition}", "a.state = 'sent' AND a.call_no = :call_no")
 )
@@ -290,9 +296,21 @@ def _requests(
     session: Session, work: _Work, statement: Any, **parameters: Any
 ) -> list[PayoutRequest]:
     rows = session.execute(statement, work.scope | {"size": work.provider.group} | parameters)
+    currency = work.batch.currency
     return [
-        PayoutRequest(**{**row, "account": row["account"] or {}}, currency=work.batch.currency)
-        for row in rows.mappings()
+        PayoutRequest(
+            request_no,
+            no,
+            payee,
+            name,
+            amount,
+            currency,
+            call_no,
+            sent_at,
+            account or {},
+            reference,
+        )
+        for request_no, no, payee, name, amount, call_no, sent_at, reference, account in rows
     ]
 
 
@@ -343,10 +361,10 @@ def _repeat_lost_calls(work: _Work) -> None:
         _record(work, requests, outcomes)
 
 
-def _ask_then_pay(work: _Work, requests: list[PayoutRequest]) -> list[Outcome]:
+def _ask_then_pay(work: _Work, requests: list[PayoutRequest]) -> Sequence[Outcome] | Status:
     """What became of requests; those that the provider never had are handed over again."""
     if not work.provider.asks:
-        return list(work.provider.pay(work.batch, requests))
+        return work.provider.pay(work.batch, requests)
     outcomes = list(work.provider.ask(work.batch, requests))
     absent = {each.request_no for each in outcomes if each.status == Status.ABSENT}
     again = [each for each in requests if each.request_no in absent]
@@ -355,7 +373,12 @@ def _ask_then_pay(work: _Work, requests: list[PayoutRequest]) -> list[Outcome]:
         calls[request.call_no].append(request)
     said = [each for each in outcomes if each.request_no not in absent]
     for call in calls.values():
-        said += work.provider.pay(work.batch, call)
+        found = work.provider.pay(work.batch, call)
+        said += (
+            [Outcome(each.request_no, found) for each in call]
+            if isinstance(found, Status)
+            else found
+        )
     return said
 
 
@@ -371,32 +394,33 @@ def _hand_over(work: _Work, position: int) -> list[PayoutRequest] | None:
             _end(session, work, batch)
             return None
         call_no = ids.new()
-        moved = session.execute(
-            _HAND_OVER,
-            work.scope
-            | {
-                "last": _last_no(work, position),
-                "position": position,
-                "size": work.provider.group,
-                "call_no": call_no,
-                "now": clock.now(),
-            },
-        ).all()
-        sent = [row.no for row in moved if row.state == "sent"]
-        for row in moved:
-            if row.state == "held":
-                note_event(
-                    session,
-                    batch,
-                    "held",
-                    actor="distrib",
-                    no=row.no,
-                    reason="suspended, or the payout method was replaced, since the approval",
-                )
+        scope = work.scope | {"first": position + 1, "last": _last_no(work, position)}
+        sent = post_payouts(
+            session,
+            batch,
+            TransferCode.SEND,
+            posting_id=call_no,
+            moving=_HAND_OVER,
+            scope=scope | {"call_no": call_no, "now": clock.now()},
+        )
+        if sent < scope["last"] - position:
+            _note_held(session, batch, scope)
         if not sent:
             return []
-        post_payouts(session, batch, TransferCode.SEND, nos=sent, posting_id=call_no)
         return _requests(session, work, _REQUESTS, call_no=call_no)
+
+
+def _note_held(session: Session, batch: SettlementBatch, scope: dict[str, Any]) -> None:
+    """Write down why payouts of the call were not handed over, where nobody has yet."""
+    for no in session.scalars(_HELD, scope):
+        note_event(
+            session,
+            batch,
+            "held",
+            actor="distrib",
+            no=no,
+            reason="suspended, or the payout method was replaced, since the approval",
+        )
 
 
 def _wait(work: _Work, requests: int) -> None:
@@ -404,16 +428,30 @@ def _wait(work: _Work, requests: int) -> None:
         time.sleep(seconds)
 
 
-def _record(work: _Work, requests: Sequence[PayoutRequest], outcomes: Sequence[Outcome]) -> None:
+def _record(
+    work: _Work, requests: Sequence[PayoutRequest], outcomes: Sequence[Outcome] | Status
+) -> None:
     """Record what was said of the requests; where nothing was, nothing is known."""
-    said = {each.request_no for each in outcomes}
-    silent = [
-        Outcome(each.request_no, Status.UNKNOWN) for each in requests if each.request_no not in said
-    ]
     with work.database.transaction() as session:
         work.claim.hold(session)
         batch = session.get_one(SettlementBatch, (work.claim.brand_id, work.chunk.batch))
-        record_outcomes(session, batch, [*outcomes, *silent], source=batch.provider)
+        if isinstance(outcomes, Status):
+            record_call(
+                session,
+                batch,
+                call_no=requests[0].call_no,
+                first=requests[0].no,
+                last=requests[-1].no,
+                status=outcomes,
+            )
+        else:
+            said = {each.request_no for each in outcomes}
+            silent = [
+                Outcome(each.request_no, Status.UNKNOWN)
+                for each in requests
+                if each.request_no not in said
+            ]
+            record_outcomes(session, batch, [*outcomes, *silent], source=batch.provider)
         faults.point("pay_chunk.before_commit")
 
 

@@ -374,20 +374,20 @@ def _apply(
     if batch is None or batch.provider != provider:
         return Recorded(), [each.request_no for each in outcomes]
     keys = [read_request_no(each.request_no) for each in outcomes]
+    nos = [key.no for key in keys]
     there = {
-        (row.no, row.attempt): row
+        (row.no, row.attempt)
         for row in session.execute(
             text(
-                "SELECT a.no, a.attempt"
-                " FROM unnest(CAST(:nos AS int[]), CAST(:tries AS smallint[])) g (no, attempt)"
-                " JOIN payout_attempt a ON a.brand_id = :brand_id"
-                " AND a.batch_id = :batch_id AND a.no = g.no AND a.attempt = g.attempt"
+                "SELECT no, attempt FROM payout_attempt WHERE brand_id = :brand_id"
+                " AND batch_id = :batch_id AND no BETWEEN :low AND :high AND no = ANY(:nos)"
             ),
             {
                 "brand_id": brand_id,
                 "batch_id": batch_id,
-                "nos": [key.no for key in keys],
-                "tries": [key.attempt for key in keys],
+                "nos": nos,
+                "low": min(nos),
+                "high": max(nos),
             },
         )
     }

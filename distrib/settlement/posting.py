@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import text
@@ -32,18 +32,25 @@ def post_payouts(
     *,
     nos: Sequence[int] | None = None,
     posting_id: int | None = None,
+    moving: str | None = None,
+    scope: Mapping[str, Any] | None = None,
 ) -> int:
     """Post ``code`` for payouts of the batch: gross, net or tax, as the code moves it.
 
     :param nos: which payouts; None is all that are in the batch.
+    :param moving: instead: statements that change payouts, the last of them ``moved``, which gives
+        the columns ``no, distributor_id, amount, tax`` of what is posted; with ``scope`` as its
+        parameters.
     :returns: the number of transfers.
     """
     amount = "amount" if code in _GROSS else "tax" if code in _TAX else "amount - tax"
-    which = "state <> 'removed'" if nos is None else "no = ANY(:nos)"
+    which = "state <> 'removed'"
     posting_id = posting_id or ids.new()
     parameters: dict[str, Any] = {"batch_id": batch.id, "asset": batch.currency}
     if nos is not None:
-        parameters["nos"] = list(nos)
+        parameters |= {"nos": list(nos), "low": min(nos, default=0), "high": max(nos, default=0)}
+        which = "no BETWEEN :low AND :high AND no = ANY(:nos)"
+    of_batch = "payout WHERE brand_id = :brand_id AND batch_id = :batch_id AND"
     posted = post_query(
         session,
         brand_id=batch.brand_id,
@@ -53,10 +60,10 @@ def post_payouts(
         query=f"""
             SELECT no AS seq, distributor_id AS owner, {amount} AS amount,
                    CAST(:asset AS text) AS asset
-            FROM payout WHERE brand_id = :brand_id AND batch_id = :batch_id
-              AND {which} AND {amount} > 0
+            FROM {f"{of_batch} {which}" if moving is None else "moved WHERE true"} AND {amount} > 0
         """,
-        parameters=parameters,
+        parameters=parameters | dict(scope or {}),
+        moving=moving,
     )
     if posted:
         session.execute(

@@ -15,7 +15,6 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from enum import StrEnum
 from typing import Any, BinaryIO
 
 from sqlalchemy import func, select, text
@@ -26,29 +25,19 @@ from distrib.brands.tables import Brand
 from distrib.bulk import write_rows
 from distrib.config import Settings
 from distrib.db import cursor
-from distrib.errors import Conflict, InvalidInput, NotFound
-from distrib.ledger.chart import BRAND, AccountKind, TransferCode
-from distrib.ledger.service import post_query, read_balances
-from distrib.money import format_amount
-from distrib.settlement.adjustments import AdjustmentKind, request_adjustment
-from distrib.settlement.book_tables import ReconciliationCase, StatementImport, StatementLine
+from distrib.errors import InvalidInput, NotFound
+from distrib.settlement.book_tables import ReconciliationCase, StatementImport
+from distrib.settlement.cases import CaseKind
+from distrib.settlement.closes import bounds
 from distrib.settlement.outcomes import AttemptKey, write_request_no
-from distrib.settlement.payouts import decide_payout, return_payout
 from distrib.settlement.people import require_person, require_words
 from distrib.settlement.providers.registry import choose_provider
-from distrib.settlement.statement_file import (
-    STANDARD,
-    BadStatement,
-    Period,
-    RefusedLine,
-    StatementMapping,
-    StatementRow,
-    read_statement,
-)
-from distrib.settlement.tables import BatchPosting, Payout, PayoutAttempt, SettlementBatch
+from distrib.settlement.statement_file import STANDARD, StatementMapping, read_statement
+from distrib.settlement.statement_rows import BadStatement, Period, RefusedLine, StatementRow
+from distrib.settlement.tables import SettlementBatch
 
-IMPORT_PREFIX, CASE_PREFIX = "imp", "cas"
-"""Of the public ids of imports and cases."""
+IMPORT_PREFIX = "imp"
+"""Of the public ids of imports."""
 
 WINDOW_DAYS = 10
 """How far from the day on which a payout is recorded as paid its line may be booked."""
@@ -63,52 +52,10 @@ _CHUNK = 20_000
 _MOST_REFUSED = 1_000
 
 
-class CaseKind(StrEnum):
-    """What does not agree."""
-
-    MISSING = "missing"
-    EXTRA = "extra"
-    AMOUNT_DIFFERS = "amount_differs"
-    LATE_RETURN = "late_return"
-
-
-class Resolution(StrEnum):
-    """How a case ends."""
-
-    RETURN = "return"
-    """The money came back, or never left: the payment is undone."""
-    ADJUST = "adjust"
-    """A distributor was paid more or less: an adjustment, for another person to approve."""
-    DIFFER = "differ"
-    """Money went out that is nobody's: posted as a difference of the bank."""
-    CONFIRM = "confirm"
-    """It was paid, and nobody had said so."""
-    NOTE = "note"
-    """Explained; nothing moves."""
-
-
 class ImportNotFound(NotFound):
     """No import of that id."""
 
     title = "No such statement"
-
-
-class CaseNotFound(NotFound):
-    """No case of that id."""
-
-    title = "No such reconciliation case"
-
-
-class CaseResolved(Conflict):
-    """A case is resolved once."""
-
-    title = "The case has been resolved"
-
-
-class CaseNeedsAnother(Conflict):
-    """The case cannot be resolved in this way."""
-
-    title = "The case is not resolved like this"
 
 
 @dataclass
@@ -143,22 +90,25 @@ class ImportReport:
 _INCOMING = """
     CREATE TEMP TABLE incoming_line (
         line int, booked_on date, amount bigint, reference text, text text,
-        batches bigint[], nos int[], attempts smallint[]
+        names text
     ) ON COMMIT DROP
 """
 _COPY_IN = (
-    "COPY incoming_line (line, booked_on, amount, reference, text, batches, nos, attempts)"
+    "COPY incoming_line (line, booked_on, amount, reference, text, names)"
     " FROM STDIN (FORMAT BINARY)"
 )
-_COPY_TYPES = ["int4", "date", "int8", "text", "text", "int8[]", "int4[]", "int2[]"]
+_COPY_TYPES = ["int4", "date", "int8", "text", "text", "text"]
 
 # A line that names several attempts of ours names none: a person looks.
 _TAKE = text(
     """
     WITH named AS (
         SELECT k.line, min(a.batch_id) AS batch_id, min(a.no) AS no, min(a.attempt) AS attempt
-        FROM (SELECT DISTINCT i.line, u.batch_id, u.no, u.attempt FROM incoming_line i
-              CROSS JOIN LATERAL unnest(i.batches, i.nos, i.attempts) u (batch_id, no, attempt)) k
+        FROM (SELECT DISTINCT i.line, split_part(u.name, 'p', 1)::bigint AS batch_id,
+                     split_part(split_part(u.name, 'p', 2), 'a', 1)::int AS no,
+                     split_part(u.name, 'a', 2)::smallint AS attempt
+              FROM incoming_line i
+              CROSS JOIN LATERAL unnest(string_to_array(i.names, ' ')) u (name)) k
         JOIN payout_attempt a ON a.brand_id = :brand_id AND a.batch_id = k.batch_id
              AND a.no = k.no AND a.attempt = k.attempt
         GROUP BY k.line HAVING count(*) = 1),
@@ -258,9 +208,8 @@ def import_statement(
     )
     if known is not None:
         return ImportReport(known, True, accepted, rejected, rejects=rejects)
-    if accepted == 0 and (rejected or first is None):
-        why = f": {rejects[0].reason}" if rejects else ""
-        raise BadStatement(f"no row of it could be read{why}", field="file")
+    if rejects and not accepted:
+        raise BadStatement(f"no row of it could be read: {rejects[0].reason}", field="file")
     if first is None or last is None:
         raise BadStatement("say which days it is of", field="first_day")
     statement = StatementImport(
@@ -291,7 +240,7 @@ def import_statement(
         *_differing_lines(session, brand, statement),
         *_missing(session, brand, statement, missing_after_days),
     ]
-    _open_cases(session, brand, found, opened_by=imported_by)
+    _open_cases(session, statement, found, opened_by=imported_by)
     for each in found:
         report.found[each.kind] = report.found.get(each.kind, 0) + 1
     report.matched = taken - sum(each.line is not None for each in found)
@@ -317,18 +266,9 @@ def _copy(
                 continue
             if isinstance(row, StatementRow):
                 accepted += 1
-                keys = row.keys
+                names = " ".join(map(write_request_no, row.keys))
                 copy.write_row(
-                    (
-                        row.line,
-                        row.booked_on,
-                        row.amount,
-                        row.reference,
-                        row.text,
-                        [key.batch_id for key in keys],
-                        [key.no for key in keys],
-                        [key.attempt for key in keys],
-                    )
+                    (row.line, row.booked_on, row.amount, row.reference, row.text, names)
                 )
     return accepted, rejected, rejects
 
@@ -392,11 +332,12 @@ _JUDGED = """
                    PARTITION BY batch_id, no, attempt, amount > 0
                    ORDER BY abs(amount) = net DESC, near DESC NULLS LAST, import_id, line) AS place
         FROM paired),
+    faced AS (
+        SELECT *, count(*) OVER (PARTITION BY batch_id, no, attempt, place, abs(amount)) AS sides
+        FROM placed),
     judged AS (
         SELECT o.*, CASE
-            WHEN o.state = 'failed' AND abs(o.amount) = o.net AND EXISTS (
-                SELECT FROM placed x WHERE x.batch_id = o.batch_id AND x.no = o.no
-                AND x.attempt = o.attempt AND x.place = o.place AND x.amount = -o.amount) THEN NULL
+            WHEN o.state = 'failed' AND abs(o.amount) = o.net AND o.sides = 2 THEN NULL
             WHEN o.state = 'failed' THEN 'extra'
             WHEN o.amount > 0 AND o.place > 1 THEN 'extra'
             WHEN o.amount > 0 AND o.amount <> o.net THEN 'amount_differs'
@@ -407,7 +348,7 @@ _JUDGED = """
             WHEN o.state = 'returned' AND o.place = 1 AND o.amount = -o.net THEN NULL
             WHEN o.state = 'returned' AND o.place = 1 THEN 'amount_differs'
             ELSE 'extra' END AS kind
-        FROM placed o)
+        FROM faced o)
 """
 
 _OF_IMPORT = """
@@ -476,6 +417,8 @@ _MISSING = text(
                   AND s.provider = :provider AND d.day BETWEEN s.first_day AND s.last_day)
       AND NOT EXISTS (SELECT FROM statement_line l WHERE l.batch_id = a.batch_id AND l.no = a.no
                       AND l.attempt = a.attempt AND l.brand_id = a.brand_id AND l.amount > 0)
+      AND NOT EXISTS (SELECT FROM reconciliation_case c WHERE c.subject = a.request_no
+                      AND c.kind = 'missing' AND c.brand_id = a.brand_id)
     ORDER BY a.batch_id, a.no
     """
 )
@@ -485,9 +428,7 @@ def _scope(brand: Brand) -> dict[str, Any]:
     return {"brand_id": brand.id, "zone": brand.time_zone, "window": WINDOW_DAYS}
 
 
-def _differing_lines(
-    session: Session, brand: Brand, statement: StatementImport
-) -> list[_Found]:
+def _differing_lines(session: Session, brand: Brand, statement: StatementImport) -> list[_Found]:
     rows = session.execute(_DIFFERING, _scope(brand) | {"import_id": statement.id})
     return [
         _Found(
@@ -505,9 +446,7 @@ def _differing_lines(
     ]
 
 
-def _missing(
-    session: Session, brand: Brand, statement: StatementImport, wait: int
-) -> list[_Found]:
+def _missing(session: Session, brand: Brand, statement: StatementImport, wait: int) -> list[_Found]:
     """Payments that no line has. Those of the days before the statement's, which the statement
     before it was too short for, are looked at too."""
     latest = session.scalars(
@@ -515,22 +454,20 @@ def _missing(
             StatementImport.brand_id == brand.id, StatementImport.provider == statement.provider
         )
     ).one()
-    zone = clock.zone(brand.time_zone)
-    slack = timedelta(days=2)  # wider than any time zone; the day itself decides
-    since = statement.first_day - timedelta(days=wait) - slack
+    since = statement.first_day - timedelta(days=wait + 1)
     rows = session.execute(
         _MISSING,
         {
             "brand_id": brand.id,
             "zone": brand.time_zone,
             "provider": statement.provider,
-            "since": clock.midnight(since, zone),
-            "until": clock.midnight(statement.last_day + slack, zone),
+            "since": bounds(since, brand.time_zone)[0],
+            "until": bounds(statement.last_day, brand.time_zone)[1],
             "last_day": latest,
             "wait": wait,
         },
-    ).all()
-    found = [
+    )
+    return [
         _Found(
             CaseKind.MISSING.value,
             write_request_no(AttemptKey(row.batch_id, row.no, row.attempt)),
@@ -544,42 +481,25 @@ def _missing(
         )
         for row in rows
     ]
-    known = set(
-        session.scalars(
-            select(ReconciliationCase.subject).where(
-                ReconciliationCase.brand_id == brand.id,
-                ReconciliationCase.kind == CaseKind.MISSING.value,
-                ReconciliationCase.subject == func.any([each.subject for each in found]),
-            )
-        )
-        if found
-        else ()
-    )
-    return [each for each in found if each.subject not in known]
 
 
 def _open_cases(
-    session: Session, brand: Brand, found: Sequence[_Found], *, opened_by: str
+    session: Session, statement: StatementImport, found: Sequence[_Found], *, opened_by: str
 ) -> None:
     cur = cursor(session)
-    providers = {}
     for start in range(0, len(found), _CHUNK):
         part = found[start : start + _CHUNK]
-        for each in part:
-            if each.import_id is not None and each.import_id not in providers:
-                row = session.get_one(StatementImport, (brand.id, each.import_id))
-                providers[each.import_id] = row.provider
         write_rows(
             cur,
             ReconciliationCase,
             {
-                "brand_id": brand.id,
+                "brand_id": statement.brand_id,
                 "id": ids.take(len(part)),
                 **{
                     name: [getattr(each, name) for each in part]
                     for name in _Found.__dataclass_fields__
                 },
-                "provider": [providers[each.import_id] for each in part],
+                "provider": statement.provider,
                 "state": "open",
                 "opened_at": clock.now(),
                 "opened_by": opened_by,
@@ -592,3 +512,28 @@ def _resolve_explained(session: Session, brand: Brand) -> int:
     """Resolve the open cases that what is recorded now explains."""
     done = session.execute(_EXPLAINED, _scope(brand) | {"now": clock.now(), "by": BY_ITSELF})
     return int(done.rowcount)  # type: ignore[attr-defined]  # a CursorResult, as for any DML
+
+
+def get_import(session: Session, *, brand_id: int, import_id: int) -> StatementImport:
+    """The brand's import of that id.
+
+    :raises ImportNotFound: when there is none.
+    """
+    found = session.get(StatementImport, (brand_id, import_id))
+    if found is None:
+        raise ImportNotFound(
+            f"there is no statement {ids.public(IMPORT_PREFIX, import_id)}", field="statement"
+        )
+    return found
+
+
+def list_imports(session: Session, *, brand_id: int, limit: int = 50) -> list[StatementImport]:
+    """The statements that were taken in, newest first."""
+    return list(
+        session.scalars(
+            select(StatementImport)
+            .where(StatementImport.brand_id == brand_id)
+            .order_by(StatementImport.id.desc())
+            .limit(limit)
+        )
+    )

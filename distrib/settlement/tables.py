@@ -140,7 +140,8 @@ class Payout(Base):
         ),
         CheckConstraint("cardinality(postings) = cardinality(amounts)", name="items"),
         Index("ix_payout_distributor", "distributor_id", "batch_id", "brand_id", unique=True),
-        {"postgresql_with": {"fillfactor": "80"}},
+        # each row is updated in place, all rows of a page at once: there is room for both versions
+        {"postgresql_with": {"fillfactor": "50"}},
     )
 
     brand_id: Mapped[int] = mapped_column(primary_key=True)
@@ -182,7 +183,8 @@ class PayoutAttempt(Base):
             "brand_id",
             postgresql_where="reference IS NOT NULL",
         ),
-        {"postgresql_with": {"fillfactor": "80"}},
+        # each row is updated in place, all rows of a page at once: there is room for both versions
+        {"postgresql_with": {"fillfactor": "50"}},
     )
 
     brand_id: Mapped[int] = mapped_column(primary_key=True)

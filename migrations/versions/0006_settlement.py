@@ -511,6 +511,8 @@ def upgrade() -> None:  # noqa: PLR0915
     op.add_column("payout_attempt", sa.Column("message", sa.Text(), nullable=True))
     op.add_column("payout_attempt", sa.Column("action", sa.Text(), nullable=True))
     _convert_attempts()
+    for table in ("payout", "payout_attempt"):
+        op.execute(f"ALTER TABLE {table} SET (fillfactor = 50)")
     op.drop_column("payout_attempt", "outcome_at")
     op.drop_column("payout_attempt", "outcome")
     op.create_index(
@@ -571,6 +573,8 @@ def upgrade() -> None:  # noqa: PLR0915
 
 
 def downgrade() -> None:  # noqa: PLR0915
+    for table in ("payout", "payout_attempt"):
+        op.execute(f"ALTER TABLE {table} SET (fillfactor = 80)")
     op.drop_index("ix_transfer_posted_at", table_name="transfer")
     _check("settlement_batch", "state", BATCH_STATES_BEFORE)
     _check(

@@ -22,6 +22,8 @@ from tests import factories
 from tests.api.contract import Contract
 
 NOW = factories.NOON + factories.days(1)
+LATER = NOW + factories.days(20)
+"""When the hold of the orders of NOON is over."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ def contract(app: Flask) -> Contract:
 def make_caller(
     db: Database, app: Flask, contract: Contract, brand: Brand | None, name: str = "tests"
 ) -> Caller:
-    """A caller with a new key of the brand, or of the operator. Keys of two names are two people."""
+    """A caller with a new key of the brand, or of the operator. Two names are two people."""
     with db.transaction() as session:
         key = brands.create_key(session, brand_id=brand.id if brand else None, name=name)
     return Caller(app, contract, key)
@@ -137,6 +139,19 @@ def nobody(app: Flask, contract: Contract) -> Caller:
 def api(db: Database, app: Flask, contract: Contract, brand: Brand) -> Caller:
     """A brand that calls; it has no plan and no distributors."""
     return make_caller(db, app, contract, brand)
+
+
+@pytest.fixture
+def second(db: Database, api: Caller, brand: Brand) -> Caller:
+    """Somebody else of the same brand, later: finance."""
+    return make_caller(db, api.app, api.contract, brand, "finance").at(LATER)
+
+
+def approve(maker: Caller, approver: Caller, number: int = 1) -> Any:
+    """Submit a draft and approve it; the batch."""
+    path = f"/settlement/batches/{number}"
+    seen = maker.post(200, f"{path}/submit")
+    return approver.post(200, f"{path}/approve", {"content_hash": seen["content_hash"]})
 
 
 @pytest.fixture

@@ -119,7 +119,9 @@ def test_a_batch_answers_for_each(shop: Caller, orders: list[Any]) -> None:
          "/brand/settings", "/brand/acknowledgements", "/settlement/tax/settings",
          "/settlement/batches/1/reject", "/settlement/batches/1/cancel",
          "/settlement/batches/1/payouts/1/hold", "/settlement/batches/1/payouts/1/confirm",
-         "/settlement/batches/1/payouts/2/remove"]
+         "/settlement/batches/1/payouts/2/remove", "/adjustments",
+         "/distributors/ann/payout-methods",
+         "/distributors/ann/payout-methods/pm_000000000001/prove"]
     ),
     body=st.one_of(
         _json,
@@ -131,7 +133,13 @@ def test_a_batch_answers_for_each(shop: Caller, orders: list[Any]) -> None:
                       "subject": _words, "text_version": _words, "reason": _words,
                       "evidence": _words, "reference": _words, "provider": _words,
                       "year": _numbers, "regime": st.sampled_from(["none", "cn_labour", "x"]),
-                      "second_approval_above": _numbers, "method_cool_days": _numbers,
+                      "kind": st.sampled_from(["bank", "paypal", "write_off", "overpaid", "x"]),
+                      "details": st.one_of(_json, st.dictionaries(
+                          st.sampled_from(["account_no", "bank_name", "receiver", "\ud800"]),
+                          _words, max_size=3)),
+                      "amount": _numbers, "distributor": st.one_of(_words, st.just("ann")),
+                      "code": _words, "second_approval_above": _numbers,
+                      "method_cool_days": _numbers,
                       "filters": st.fixed_dictionaries({}, optional={
                           "only": st.lists(st.one_of(_words, st.just("ann")), max_size=2),
                           "without": _json, "minimum": _numbers})},
@@ -149,14 +157,15 @@ def test_any_other_body_is_taken_or_refused(shop: Caller, path: str, body: Any) 
          "/plans/drafts", "/plans/1/diff/1", "/brand/acknowledgements",
          "/distributors/ann/statement", "/distributors/ann/upline", "/tree/report",
          "/settlement/preview", "/settlement/preview/lines", "/settlement/payouts",
-         "/settlement/tax/report"]
+         "/settlement/tax/report", "/debts", "/debts/totals", "/adjustments",
+         "/distributors/ann/payout-methods"]
     ),
     query=st.dictionaries(
         st.sampled_from(
             ["limit", "cursor", "sort", "q", "status", "sponsor", "shop", "buyer", "distributor",
              "from", "to", "at", "order", "level", "state", "external_id", "cutoff", "provider",
              "only", "minimum", "request_no", "reference", "year", "quarter", "by", "format",
-             "language"]
+             "language", "as_of", "kind"]
         ),
         st.one_of(_words, _instants, _numbers.map(str), st.sampled_from(["ann", "", "\0"])),
         max_size=3,

@@ -18,7 +18,7 @@ from distrib.brands.tables import Brand
 from distrib.config import Settings
 from distrib.db import Database
 from tests import factories
-from tests.api.conftest import NOW, Caller, make_caller, order, refund
+from tests.api.conftest import LATER, NOW, Caller, make_caller, order, refund
 
 
 def _kept(db: Database, key: str) -> int:
@@ -55,16 +55,24 @@ def test_a_repeat_gets_the_first_answer(shop: Caller, path: str, body: Any) -> N
     assert (again.status_code, again.data) == (first.status_code, first.data)
 
 
-def test_batch_steps_happen_once(shop: Caller, db: Database, settings: Settings) -> None:
+def test_batch_steps_happen_once(
+    shop: Caller, second: Caller, db: Database, settings: Settings
+) -> None:
     shop.post(201, "/orders", order())
-    later = shop.at(NOW + factories.days(20))
+    later = shop.at(LATER)
     made = later.post(201, "/settlement/batches", {}, key="draw")
     seen = {"content_hash": made["content_hash"]}
-    for status, verb, body in ((200, "approve", seen), (202, "run", None)):
+    for who, status, verb, body in (
+        (later, 200, "submit", None),
+        (second, 200, "approve", seen),
+        (later, 202, "run", None),
+        (later, 200, "pause", {"reason": "to see"}),
+        (later, 200, "resume", None),
+    ):
         path = f"/settlement/batches/1/{verb}"
-        first = later.post(status, path, body, key=verb)
-        assert later.post(status, path, body, key=verb) == first
-        later.send(409, "POST", path, body)
+        first = who.post(status, path, body, key=verb)
+        assert who.post(status, path, body, key=verb) == first
+        who.send(409, "POST", path, body)
     with clock.travel(later.now):
         assert jobs.run_all(db, settings) == 2  # one chunk, and the closing
 

@@ -13,16 +13,22 @@ from tests import factories
 from tests.api.conftest import NOW, Caller, make_caller, order, refund
 
 _REASON = {"reason": "to see whether it is there"}
+_METHOD = {"kind": "stripe", "details": {"account_id": "acct_1"}}
 _BODIES: dict[str, Any] = {
     "/rank": {"rank": "gold"},
     "/move": {"sponsor": None},
     "/approve": {"content_hash": "00" * 32},
     "/drafts/1": {"document": factories.document()},
     "/tax-profile": {"name": "Ann"},
-    **dict.fromkeys(
-        ("/reject", "/hold", "/release", "/void", "/reissue", "/return", "/remove"), _REASON
-    ),
-    **dict.fromkeys(("/confirm", "/refuse"), {"evidence": "none"}),
+    **{
+        f"/{step}": _REASON
+        for step in ("reject", "hold", "release", "void", "reissue", "return", "remove")
+    },
+    "/payout-methods": _METHOD,
+    "/prove": {"code": "000000"},
+    "/prove-by-staff": {"evidence": "none"},
+    "/confirm": {"evidence": "none"},
+    "/refuse": {"evidence": "none"},
 }
 
 
@@ -36,7 +42,11 @@ def theirs(shop: Caller) -> dict[str, list[str]]:
     days = {"first_day": "2026-03-01", "last_day": "2026-03-31"}
     shop.post(201, "/plans/simulations", {"version": 1} | days)
     ann = shop.get("/distributors/ann")["id"]
+    method = shop.post(201, "/distributors/ann/payout-methods", _METHOD)["id"]
+    asked = {"distributor": "ann", "kind": "overpaid", "amount": 1, "reason": "x"}
     return {
+        "method": [method],
+        "adjustment": [shop.post(201, "/adjustments", asked)["id"]],
         "order": [taken],
         "source": [taken, back["id"]],
         "ref": ["ann", ann],
@@ -94,9 +104,10 @@ def test_lists_and_reports_show_nothing_of_another_brand(
 ) -> None:
     for path in (
         *("/plans", "/plans/drafts", "/brand/acknowledgements", "/distributors", "/orders"),
-        *("/plans/simulations", "/commissions", "/settlement/batches"),
+        *("/plans/simulations", "/commissions", "/settlement/batches", "/debts", "/adjustments"),
     ):
         assert stranger.get(path)["items"] == []
+    assert stranger.get("/debts/totals")["debtors"] == 0
     assert stranger.get("/commissions", order=theirs["order"][0])["items"] == []
     assert stranger.get("/settlement/preview", cutoff="2026-12-31")["left_out"] == []
     assert stranger.get("/settlement/preview/lines", cutoff="2026-12-31")["items"] == []

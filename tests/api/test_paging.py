@@ -27,11 +27,19 @@ def _fill(api: Caller, db: Database, brand: Brand) -> None:
         placed_at = (NOW + factories.days(n // 2)).isoformat()
         body = order(f"A-{n}", 100_000, 50_000, distributor="d-0", placed_at=placed_at)
         later.post(201, "/orders", body)
+    for n in range(1, _COUNT):  # too little to be paid
+        body = order(f"C-{n}", 1_000, distributor=f"d-{n}", placed_at=NOW.isoformat())
+        later.post(201, "/orders", body)
     much_later = api.at(NOW + factories.days(90))
     for n in range(_COUNT):
         much_later.post(201, "/settlement/batches", {})
         if n < _COUNT - 1:
             much_later.post(200, f"/settlement/batches/{n + 1}/cancel")
+    last = f"/settlement/batches/{_COUNT}"
+    much_later.post(200, f"{last}/payouts/1/hold", {"reason": "to see"})
+    for n in range(_COUNT):  # what comes in now is open for the next
+        body = order(f"B-{n}", 100_000, distributor=f"d-{n}", placed_at=NOW.isoformat())
+        much_later.post(201, "/orders", body)
 
 
 _LISTS: list[tuple[str, str, dict[str, Any]]] = [
@@ -53,6 +61,11 @@ _LISTS: list[tuple[str, str, dict[str, Any]]] = [
     ("/distributors/d-0/payouts", "batch", {}),
     ("/settlement/batches", "number", {}),
     (f"/settlement/batches/{_COUNT}/payouts", "no", {}),
+    ("/settlement/payouts", "batch no", {"distributor": "d-0"}),
+    ("/settlement/preview/lines", "distributor", {"cutoff": "2026-12-31"}),
+    (f"/settlement/batches/{_COUNT}/exclusions", "distributor", {}),
+    (f"/settlement/batches/{_COUNT}/events", "id", {}),
+    (f"/settlement/batches/{_COUNT - 1}/postings", "id", {}),
 ]
 
 

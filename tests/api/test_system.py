@@ -16,8 +16,7 @@ from distrib.api import system
 from distrib.api.app import create_app
 from distrib.config import Settings
 from distrib.db import Database, make_engine
-from tests import factories
-from tests.api.conftest import NOW, Caller, order, refund
+from tests.api.conftest import LATER, Caller, approve, order, refund
 
 
 @pytest.fixture
@@ -93,15 +92,16 @@ def test_requests_are_counted_and_timed_by_route(shop: Caller, client: FlaskClie
     assert not [each for each in after if "nothing" in str(each) or "BREW" in str(each)]
 
 
-def test_what_waits_is_measured(shop: Caller, client: FlaskClient, db: Database) -> None:
+def test_what_waits_is_measured(
+    shop: Caller, second: Caller, client: FlaskClient, db: Database
+) -> None:
     before = _read(client)
     shop.post(201, "/orders", order())
     shop.post(202, "/refunds", refund(of="to-come"))
-    later = shop.at(NOW + factories.days(20))
-    made = later.post(201, "/settlement/batches", {})
-    path = "/settlement/batches/1"
-    later.post(200, f"{path}/approve", {"content_hash": made["content_hash"]})
-    later.post(202, f"{path}/run")
+    later = shop.at(LATER)
+    later.post(201, "/settlement/batches", {})
+    approve(later, second)
+    later.post(202, "/settlement/batches/1/run")
     after = _read(client)
     for name in (
         ("distrib_unfolded_postings",),

@@ -16,7 +16,7 @@ from distrib.brands.tables import Brand
 from distrib.config import Settings
 from distrib.db import Database
 from tests import factories
-from tests.api.conftest import NOW, Caller, order
+from tests.api.conftest import LATER, Caller, approve, order
 from tests.api.contract import Contract
 
 
@@ -33,16 +33,18 @@ def test_the_app_is_built_from_the_environment_and_wakes_workers(
     try:
         assert app.test_client().get("/ready").status_code == 200
         with db.transaction() as session:
-            key = brands.create_key(session, brand_id=brand.id, name="tests")
+            keys = [
+                brands.create_key(session, brand_id=brand.id, name=name)
+                for name in ("tests", "finance")
+            ]
         factories.chain(db, brand)
-        caller = Caller(app, Contract(app), key)
+        caller, finance = (Caller(app, Contract(app), key) for key in keys)
         caller.post(201, "/orders", order())
-        later = caller.at(NOW + factories.days(20))
-        made = later.post(201, "/settlement/batches", {})
-        path = "/settlement/batches/1"
-        later.post(200, f"{path}/approve", {"content_hash": made["content_hash"]})
+        later = caller.at(LATER)
+        later.post(201, "/settlement/batches", {})
+        approve(later, finance.at(LATER))
         queue = jobs.Waker(app.extensions["distrib"].settings).queue
-        later.post(202, f"{path}/run")
+        later.post(202, "/settlement/batches/1/run")
         assert queue.count == 1
         queue.empty()  # type: ignore[no-untyped-call]
         with clock.travel(later.now):

@@ -79,6 +79,14 @@ def slug(db: Database, brand: Brand) -> str:
 
 
 @pytest.fixture
+def ripe(db: Database, brand: Brand, slug: str) -> str:
+    """A brand with commission that is past its hold."""
+    factories.take(db, brand, factories.order("O1", 10_000), factories.order("O2", 33_333))
+    factories.give_back(db, brand, factories.refund("R1", "O2", (1, 1)))
+    return slug
+
+
+@pytest.fixture
 def apart(settings: Settings, worker_id: str, tmp_path: Path) -> Iterator[Settings]:
     """Settings with a database, a queue and a Redis database of their own, for real workers."""
     name = f"distrib_apart_{worker_id}"

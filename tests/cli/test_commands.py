@@ -6,16 +6,15 @@ import json
 from pathlib import Path
 
 import networkx as nx
-import pytest
 from rich.cells import cell_len
 from sqlalchemy import text
 
-from distrib import clock, jobs
+from distrib import clock
 from distrib.brands.tables import Brand
 from distrib.db import Database
 from tests import factories
 from tests.cli.conftest import Cli
-from tests.factories import NOON, days, order, refund
+from tests.factories import NOON, days, order
 
 PLAN = {
     "name": "春季方案",
@@ -155,86 +154,6 @@ def test_an_order_number_of_two_shops(cli: Cli, db: Database, brand: Brand, slug
         "distrib: --shop: several shops have an order 'O1': other, shop",
     )
     assert cli.document("orders", "show", "O1", "--shop", "other", "--brand", slug)["lines"]
-
-
-@pytest.fixture
-def ripe(db: Database, brand: Brand, slug: str) -> str:
-    """A brand with commission that is past its hold."""
-    factories.take(db, brand, order("O1", 10_000), order("O2", 33_333))
-    factories.give_back(db, brand, refund("R1", "O2", (1, 1)))
-    return slug
-
-
-def test_settling(cli: Cli, ripe: str) -> None:
-    of = ("--brand", ripe)
-    assert "no batch yet" in cli.well("settle", "list", *of)
-    drawn = cli.well("settle", "draw-up", "--by", "fay", *of)
-    assert "by fay" in drawn
-    assert "settle approve 1" in drawn
-    cancelled = cli.document("settle", "cancel", 1, *of)
-    assert cancelled["state"] == "cancelled"
-    batch = cli.document("settle", "draw-up", *of)
-    assert (batch["number"], batch["payouts"], batch["total"]) == (2, 3, 1700)
-    assert cli("settle", "run", 2, *of).code == 1
-    assert cli("settle", "approve", 2, "--hash", "00", *of).code == 1
-    assert cli("settle", "approve", 2, "--hash", "xy", *of).code == 2
-    cli.well("settle", "approve", 2, "--hash", batch["content_hash"], *of)
-    said = cli("settle", "run", 2, "--wait", *of)
-    assert said.code == 0, said
-    assert "Batch 2 is settled: 3 payouts of 17.00 CNY." in said.out
-    assert Path(said.out.rpartition("Payment file: ")[2].strip()).exists()
-    assert cli.document("settle", "run", 2, "--wait", *of)["state"] == "settled"
-    shown = cli.document("settle", "show", 2, *of)
-    assert (shown["paid"], shown["paid_total"]) == (3, 1700)
-    assert [each["amount"] for each in shown["largest_payouts"]] == [1000, 500, 200]
-    assert "1 largest of 3" in cli("settle", "show", 2, "--limit", 1, *of).err
-    assert [each["state"] for each in cli.document("settle", "list", *of)] == [
-        "settled",
-        "cancelled",
-    ]
-    statement = cli.document("statement", "ann", *of)
-    assert statement["balances"] == {
-        "pending": 0,
-        "available": 0,
-        "reserved": 0,
-        "paid": 1000,
-        "reversed": 3333,
-    }
-    drawn = cli.well("statement", "ann", *of)
-    assert "10.00 CNY" in drawn
-    assert "O2 (refund)" in drawn
-    assert cli.document("statement", "ann", "--to", "2026-02-01", *of)["days"] == []
-
-
-def test_running_without_waiting(cli: Cli, db: Database, ripe: str) -> None:
-    of = ("--brand", ripe)
-    cli.well("settle", "draw-up", *of)
-    cli.well("settle", "approve", 1, *of)
-    assert "is being paid" in cli.well("settle", "run", 1, *of)
-    assert jobs.run_all(db, cli.settings) > 0
-    assert cli.document("settle", "show", 1, *of)["state"] == "settled"
-
-
-def test_a_batch_that_cannot_be_paid(cli: Cli, db: Database, ripe: str) -> None:
-    of = ("--brand", ripe)
-    cli.well("settle", "draw-up", *of)
-    cli.well("settle", "approve", 1, *of)
-    cli.well("settle", "run", 1, *of)
-    with db.transaction() as session:
-        session.execute(
-            text(
-                "UPDATE job SET state = 'failed', error = 'FileDiffers: no' WHERE brand_id ="
-                " (SELECT id FROM brand WHERE slug = :slug)"
-            ),
-            {"slug": ripe},
-        )
-    said = cli("settle", "run", 1, "--wait", *of)
-    assert (said.code, said.err.strip()) == (
-        1,
-        "distrib: batch 1: FileDiffers: no (once the cause is gone: distrib settle retry 1)",
-    )
-    assert "is settled" in cli.well("settle", "retry", 1, "--wait", *of)
-    assert cli.document("settle", "show", 1, *of)["state"] == "settled"
 
 
 def test_the_audit(cli: Cli, db: Database, brand: Brand, ripe: str) -> None:

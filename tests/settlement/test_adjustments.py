@@ -32,7 +32,7 @@ from distrib.settlement.book_tables import Adjustment
 from distrib.settlement.debts import debt_of, list_debts
 from distrib.settlement.maturation import begin_maturation, mature
 from distrib.settlement.people import AnotherPersonNeeded
-from distrib.settlement.statement import list_earnings, read_statement
+from distrib.settlement.statement import Earning, list_earnings, read_statement
 from distrib.tree.facts import DistributorNotFound
 from tests import factories
 from tests.factories import NOON, balances, days, give_back, ids_of, order, refund, take
@@ -61,6 +61,7 @@ def ask(
     who: int,
     kind: str = "write_off",
     amount: int | None = None,
+    *,
     by: str = "Ann Lee",
 ) -> Adjustment:
     with clock.travel(LATER), db.transaction() as session:
@@ -222,7 +223,7 @@ def test_rejecting(db: Database, brand: Brand, ann: int) -> None:
     ],
 )
 def test_what_cannot_be_asked_for(
-    db: Database, brand: Brand, ann: int, changes: dict[str, Any], refusal: Any, reason: str
+    db: Database, brand: Brand, ann: int, *, changes: dict[str, Any], refusal: Any, reason: str
 ) -> None:
     with pytest.raises(refusal, match=reason):
         ask(db, brand, ann, **changes)
@@ -320,16 +321,13 @@ def test_a_statement_shows_adjustments(db: Database, brand: Brand, ann: int) -> 
     done = approve(db, brand, ask(db, brand, ann, amount=1_050))
     with db.snapshot() as session:
         told = read_statement(session, brand=brand, distributor_id=ann)
-        pages = []
+        pages: list[Earning] = []
         before = None
-        for _ in range(6):
-            (entry,) = list_earnings(
-                session, brand_id=brand.id, distributor_id=ann, before=before, limit=1
-            ) or [None]
-            if entry is None:
-                break
-            pages.append(entry)
-            before = (entry.day, entry.source_id)
+        while page := list_earnings(
+            session, brand_id=brand.id, distributor_id=ann, before=before, limit=1
+        ):
+            pages += page
+            before = (page[-1].day, page[-1].source_id)
         whole = list_earnings(session, brand_id=brand.id, distributor_id=ann)
     assert pages == whole
     assert [(e.kind, e.amount, e.status) for e in whole] == [
@@ -396,9 +394,7 @@ OF_KIND = {
 
 @pytest.mark.parametrize("kind", OF_KIND)
 @pytest.mark.parametrize("name", [*CORRUPTIONS, "another amount"])
-def test_corruption_is_found(
-    db: Database, brand: Brand, ann: int, kind: str, name: str
-) -> None:
+def test_corruption_is_found(db: Database, brand: Brand, ann: int, kind: str, name: str) -> None:
     done = approve(db, brand, ask(db, brand, ann, kind, 300))
     assert findings(db, brand) == []
     change, found_by = CORRUPTIONS.get(name) or (

@@ -33,6 +33,7 @@ from distrib.settlement.debts import (
     write_debts_csv,
 )
 from distrib.settlement.maturation import mature
+from distrib.tree.service import enrol_distributor
 from tests import factories
 from tests.factories import NOON, days, give_back, ids_of, order, refund, take
 from tests.races.world import findings
@@ -154,8 +155,18 @@ def test_equal_debts_follow_each_other(db: Database, settings: Settings, brand: 
 
 def test_an_export_is_safe_to_open(db: Database, settings: Settings, brand: Brand) -> None:
     factories.plan(db, brand, "10%")
-    factories.enrol(db, brand, {"=cmd|' /C calc'!A0": None})
-    ids_of(take(db, brand, order("o-1", 12_345, distributor="=cmd|' /C calc'!A0")))
+    name = "=cmd|' /C calc'!A0"
+    with db.transaction() as session:
+        enrol_distributor(
+            session,
+            brand_id=brand.id,
+            external_id=name,
+            name=f"@{name}",
+            sponsor=None,
+            code="cmd",
+            joined_at=factories.LONG_AGO,
+        )
+    ids_of(take(db, brand, order("o-1", 12_345, distributor=name)))
     factories.settle(db, settings, brand, date(2026, 3, 16), MATURED)
     ids_of(give_back(db, brand, refund("r-1", "o-1", refunded_at=NOW - days(31))))
     file = io.StringIO(newline="")
@@ -164,7 +175,7 @@ def test_an_export_is_safe_to_open(db: Database, settings: Settings, brand: Bran
     header, row = csv.reader(io.StringIO(file.getvalue(), newline=""))
     assert tuple(header) == CSV_HEADER
     assert row == [
-        *("'=cmd|' /C calc'!A0", "'=Cmd|' /C Calc'!A0", "active", "CNY", "12.35", "2026-05-29"),
+        *(f"'{name}", f"'@{name}", "active", "CNY", "12.35", "2026-05-29"),
         *("0.00", "12.35", "0.00", "0.00"),
     ]
 
@@ -183,9 +194,7 @@ def test_adjustments_are_of_their_own_day(
                 reason="x",
                 requested_by="a",
             )
-            approve_adjustment(
-                session, brand_id=brand.id, adjustment_id=asked.id, approved_by="b"
-            )
+            approve_adjustment(session, brand_id=brand.id, adjustment_id=asked.id, approved_by="b")
     (ann, *_) = debts(db, brand)
     assert (ann.amount, ann.ages) == (3_000, (1_000, 700, 1_300, 0))
     assert findings(db, brand) == []
@@ -215,7 +224,7 @@ def test_as_of_a_day_that_has_passed(
     note(paying)
     draft = factories.draw_up(db, brand, clock.day_of(paying, "Asia/Shanghai"), paying + days(1))
     note(paying + days(1))
-    ids_of(give_back(db, brand, refund("r-b", "big", (1, 0, 30_000), refunded_at=paying + days(2))))
+    ids_of(give_back(db, brand, refund("r-b", "big", (1, 0, 5_000), refunded_at=paying + days(2))))
     note(paying + days(2))
     with clock.travel(paying + days(3)), db.transaction() as session:
         remove_payout(

@@ -174,8 +174,8 @@ class Provider(Protocol):
     def method(self) -> str | None:
         """The kind of payout method, or None."""
 
-    def pay(self, batch: BatchRef, requests: Sequence[PayoutRequest]) -> Sequence[Outcome]:
-        """Hand over; one outcome for each request, in any order.
+    def pay(self, batch: BatchRef, requests: Sequence[PayoutRequest]) -> Sequence[Outcome] | Status:
+        """Hand over; one outcome for each request, in any order, or one status for them all.
 
         Called again with the same requests and call number after a crash.
 

@@ -57,7 +57,7 @@ class BankFile:
             require_account=settings.flag("require_account", default=False),
         )
 
-    def pay(self, batch: BatchRef, requests: Sequence[PayoutRequest]) -> Sequence[Outcome]:
+    def pay(self, batch: BatchRef, requests: Sequence[PayoutRequest]) -> Sequence[Outcome] | Status:
         """Write the call's part. Who has no account where one is required is in no file."""
         call_no = one_call(requests)
         outcomes: list[Outcome] = []
@@ -71,6 +71,8 @@ class BankFile:
         rows = _write(sorted(requests, key=attrgetter("no")), batch.currency)
         self._parts.write(batch, call_no, rows.encode())
         taken = self._taken
+        if not outcomes:
+            return taken
         outcomes += [Outcome(request.request_no, taken) for request in requests]
         return outcomes
 

@@ -60,12 +60,10 @@ class HttpClient:
     ) -> None:
         parts = urlsplit(base_url)
         local = parts.hostname in ("127.0.0.1", "::1", "localhost")
-        if parts.hostname is None or (parts.scheme != "https" and not (
-            parts.scheme == "http" and local
-        )):
-            raise BadProviderSetting(
-                f"{base_url!r} is not an https address", field="base_url"
-            )
+        if parts.hostname is None or (
+            parts.scheme != "https" and not (parts.scheme == "http" and local)
+        ):
+            raise BadProviderSetting(f"{base_url!r} is not an https address", field="base_url")
         self._base = base_url.rstrip("/")
         self._host = parts.netloc
         self._pool = urllib3.PoolManager(

@@ -24,9 +24,9 @@ class Manual:
         """The adapter; there is nothing to configure."""
         return cls()
 
-    def pay(self, batch: BatchRef, requests: Sequence[PayoutRequest]) -> Sequence[Outcome]:  # noqa: ARG002
+    def pay(self, batch: BatchRef, requests: Sequence[PayoutRequest]) -> Status:  # noqa: ARG002
         """Nothing to hand over."""
-        return [Outcome(request.request_no, Status.PENDING) for request in requests]
+        return Status.PENDING
 
     def ask(self, batch: BatchRef, requests: Sequence[PayoutRequest]) -> Sequence[Outcome]:  # noqa: ARG002
         """Nobody to ask."""
