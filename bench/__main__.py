@@ -33,9 +33,7 @@ def main() -> None:
             intake.run(bench, 10_000, chosen.runs, plan=FULL)
         if "settlement" in wanted:
             sizes = (10_000, 100_000, 1_000_000) if chosen.full else (10_000, 100_000)
-            costs = [
-                settlement.run(bench, n, 1 if n >= 1_000_000 else chosen.runs) for n in sizes
-            ]
+            costs = [settlement.run(bench, n, 1 if n >= 1_000_000 else chosen.runs) for n in sizes]
             print(
                 f"\nprice of a payee, {sizes[-1]:,} against {sizes[0]:,}: gathering"
                 f" {costs[-1][0] / costs[0][0]:.2f}, paying {costs[-1][1] / costs[0][1]:.2f}"

@@ -22,13 +22,14 @@ from distrib.commission.tables import PlanVersion
 from distrib.config import Settings
 from distrib.db import Database
 from distrib.orders.document import LineIn, OrderIn, RefundIn, RefundLineIn
+from distrib.settlement import paying  # noqa: F401  # does the jobs, once imported
 from distrib.settlement.batch import (
     approve_batch,
     draw_up_batch,
     mature_for_batch,
     submit_batch,
 )
-from distrib.settlement.paying import run_batch
+from distrib.settlement.running import run_batch
 from distrib.settlement.statement import Balances, read_balance_sheet
 from distrib.settlement.tables import SettlementBatch
 from distrib.tree.service import enrol_distributor

@@ -46,7 +46,7 @@ from distrib.settlement.batch import (
     submit_batch,
 )
 from distrib.settlement.maturation import mature
-from distrib.settlement.paying import run_batch
+from distrib.settlement.running import run_batch
 from distrib.settlement.statement import Balances, read_balance_sheet
 from distrib.tree.facts import CycleRefused
 from distrib.tree.service import (

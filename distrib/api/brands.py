@@ -33,11 +33,10 @@ routes = Routes(
 )
 
 
-_SECOND_APPROVAL = {
-    "description": "A settlement batch of more than this, in minor units, needs two approvals."
-    " Null: one is enough for any.",
-    "example": 5_000_000,
-}
+_ABOVE = (
+    "A settlement batch of more than this, in minor units, needs two approvals. Null: none does."
+)
+_SECOND_APPROVAL = {"description": _ABOVE, "example": 5_000_000}
 _COOLING = {
     "description": "Days for which a changed payout method rests before money goes there.",
     "example": 3,
@@ -141,11 +140,7 @@ class SettingsSchema(Shape):
     )
     second_approval_above = Whole(
         allow_none=True,
-        metadata=_SECOND_APPROVAL
-        | {
-            "description": f"{_SECOND_APPROVAL['description']} Only the operator raises it or takes"
-            " it back."
-        },
+        metadata=_SECOND_APPROVAL | {"description": f"{_ABOVE} Only the operator raises it."},
     )
     method_cool_days = Whole(
         0,

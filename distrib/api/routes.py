@@ -35,6 +35,8 @@ Answers = dict[int, tuple[Shown, str]]
 _PATH = {
     "adjustment": "`adj_` id.",
     "brand": "The brand's slug.",
+    "case": "`cas_` id.",
+    "day": "Day where the brand lives, such as `2026-03-01`.",
     "key": "`key_` id.",
     "level": "Level, 1 to 3.",
     "line": "Line of the order, counted from 1.",
@@ -47,6 +49,7 @@ _PATH = {
     "ref": "External id or `dst_` id of the distributor.",
     "slug": "The brand's slug.",
     "source": "`ord_` id of the order, or `ref_` id of the refund.",
+    "statement": "`imp_` id.",
 }
 
 

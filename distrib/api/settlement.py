@@ -26,7 +26,7 @@ from distrib.api.settlement_shapes import (
 from distrib.brands.tables import Brand
 from distrib.errors import Unavailable
 from distrib.settlement import batch as batches
-from distrib.settlement import paying
+from distrib.settlement import running
 from distrib.settlement.finishing import list_files
 from distrib.settlement.gathering import Filters
 from distrib.settlement.looking import count_exclusions
@@ -221,7 +221,7 @@ def run(mine: Brand, number: int) -> Response:
         lambda session: Answer(
             202,
             _batch.dump(
-                paying.run_batch(
+                running.run_batch(
                     session, brand_id=mine.id, number=number, chunk_payouts=chunk, run_by=actor()
                 )
             ),
@@ -245,7 +245,7 @@ def retry(mine: Brand, number: int) -> Response:
         lambda session: Answer(
             202,
             _batch.dump(
-                paying.retry_batch(session, brand_id=mine.id, number=number, retried_by=actor())
+                running.retry_batch(session, brand_id=mine.id, number=number, retried_by=actor())
             ),
         )
     )
@@ -264,7 +264,7 @@ def pause_batch(mine: Brand, given: dict[str, Any], number: int) -> Response:
 
     What was handed over is followed all the same.
     """
-    return _change(mine, number, paying.pause_batch, paused_by=actor(), reason=given["reason"])
+    return _change(mine, number, running.pause_batch, paused_by=actor(), reason=given["reason"])
 
 
 @routes.operation(
@@ -275,7 +275,7 @@ def pause_batch(mine: Brand, given: dict[str, Any], number: int) -> Response:
 )
 def resume_batch(mine: Brand, number: int) -> Response:
     """Go on paying a paused batch."""
-    return _change(mine, number, paying.resume_batch, resumed_by=actor())
+    return _change(mine, number, running.resume_batch, resumed_by=actor())
 
 
 @routes.operation(

@@ -42,7 +42,7 @@ from distrib.errors import Unauthorized
 from distrib.ledger.service import fold
 from distrib.settlement.audit import CHECKS, audit_brand
 from distrib.settlement.batch import get_batch
-from distrib.settlement.paying import run_batch
+from distrib.settlement.running import run_batch
 from distrib.settlement.tables import SettlementBatch
 
 WORKERS = 2

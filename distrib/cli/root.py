@@ -37,6 +37,8 @@ SECTIONS: dict[str, dict[str, str]] = {
     "Work": {
         "orders": "Import orders and look at them.",
         "settle": "Draw up, approve and pay settlement batches.",
+        "reconcile": "Hold bank statements against the ledger, and resolve differences.",
+        "close": "Close days: what moved, signed, and chained to the day before.",
         "tax": "Say by which law to withhold, and report what was withheld.",
         "statement": "What a distributor has earned, and been paid.",
         "debts": "Who is in debt since when; write debts off, correct payments.",

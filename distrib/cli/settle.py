@@ -30,7 +30,7 @@ from distrib.cli.waiting import watch_batch
 from distrib.errors import InvalidInput
 from distrib.money import format_amount
 from distrib.settlement import batch as batches
-from distrib.settlement import paying
+from distrib.settlement import running
 from distrib.settlement.batch import get_batch, list_approvals
 from distrib.settlement.finishing import list_files
 from distrib.settlement.looking import count_exclusions, list_payouts
@@ -227,7 +227,7 @@ def cancel(desk: Desk, number: int, reason: str | None, by: str) -> None:
 @with_brand
 def pause(desk: Desk, number: int, reason: str | None, by: str) -> None:
     """Hand nothing more over; what was handed over is followed all the same."""
-    batch = _change(desk, paying.pause_batch, number=number, paused_by=by, reason=reason)
+    batch = _change(desk, running.pause_batch, number=number, paused_by=by, reason=reason)
     desk.done(
         document(batch), f"Batch {number} is paused.\nNext: distrib settle resume {number} --wait"
     )
@@ -262,7 +262,7 @@ def run(desk: Desk, number: int, wait: bool, by: str) -> None:
         brand = desk.brand(session)
         batch = get_batch(session, brand_id=brand.id, number=number)
         if not (wait and batch.state in ("paying", "settled", "partly_failed")):
-            batch = paying.run_batch(
+            batch = running.run_batch(
                 session,
                 brand_id=brand.id,
                 number=number,
@@ -281,7 +281,7 @@ def resume(desk: Desk, number: int, wait: bool, by: str) -> None:
     """Go on paying a paused batch."""
     with desk.database.transaction() as session:
         brand = desk.brand(session)
-        batch = paying.resume_batch(session, brand_id=brand.id, number=number, resumed_by=by)
+        batch = running.resume_batch(session, brand_id=brand.id, number=number, resumed_by=by)
     _tell_paying(desk, brand, batch, wait=wait)
 
 
@@ -297,7 +297,7 @@ def retry(desk: Desk, number: int, wait: bool, by: str) -> None:
     """
     with desk.database.transaction() as session:
         brand = desk.brand(session)
-        batch = paying.retry_batch(session, brand_id=brand.id, number=number, retried_by=by)
+        batch = running.retry_batch(session, brand_id=brand.id, number=number, retried_by=by)
     _tell_paying(desk, brand, batch, wait=wait)
 
 

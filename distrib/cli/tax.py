@@ -26,7 +26,6 @@ from distrib.settlement.tax_books import (
 )
 from distrib.settlement.withholding import list_tax_settings, set_tax_profile, set_tax_regime
 
-
 _HEADINGS = {"tax_id": "tax number"}
 
 

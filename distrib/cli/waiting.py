@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextvars
+import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -16,6 +18,7 @@ from distrib.brands.tables import Brand
 from distrib.cli.desk import Desk
 from distrib.cli.output import progress
 from distrib.errors import Conflict
+from distrib.settlement import paying  # noqa: F401  # does the jobs, once imported
 from distrib.settlement.batch import get_batch
 from distrib.settlement.progress import Progress, batch_progress
 from distrib.settlement.tables import SettlementBatch
@@ -37,21 +40,55 @@ def watch_batch(desk: Desk, brand: Brand, number: int) -> SettlementBatch:
     :returns: the batch: settled, partly failed, paused, or paying and waiting for somebody else.
     """
 
-    def pay_here() -> None:
-        jobs.run_all(desk.database, desk.settings)
-
+    here = _PayingHere(desk)
     if not _somebody_works(desk):
-        pay_here()
+        here.go_on()
     with progress() as bar:
         task = bar.add_task(f"batch {number}", total=None)
-        for batch, found in wait_for_batch(desk, brand, number, when_idle=pay_here):
+        for batch, found in wait_for_batch(desk, brand, number, when_idle=here.go_on):
             bar.update(
                 task,
                 description=f"batch {number}{_pace(found)}",
                 total=batch.payouts,
                 completed=_done(batch, found),
             )
+    here.end()
     return batch
+
+
+class _PayingHere:
+    """Does the work of workers beside the bar that shows it.
+
+    In a thread that ends with the process: to be interrupted does no harm, see
+    :mod:`distrib.settlement.paying`.
+    """
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._thread: threading.Thread | None = None
+        self._error: BaseException | None = None
+
+    def go_on(self) -> None:
+        """Begin, unless it is at work. Raises what the last time ended with."""
+        if self._thread is not None and self._thread.is_alive():
+            return
+        self.end()
+        work = contextvars.copy_context().run
+        self._thread = threading.Thread(target=work, args=[self._work], daemon=True)
+        self._thread.start()
+
+    def end(self) -> None:
+        """Wait for the end of what is at work."""
+        if self._thread is not None:
+            self._thread.join()
+            if self._error is not None:
+                raise self._error
+
+    def _work(self) -> None:
+        try:
+            jobs.run_all(self._desk.database, self._desk.settings)
+        except BaseException as error:
+            self._error = error
 
 
 def _done(batch: SettlementBatch, found: Progress) -> int:

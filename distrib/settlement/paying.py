@@ -31,10 +31,8 @@ from distrib import clock, faults, ids, jobs
 from distrib.brands.tables import Brand
 from distrib.config import Settings
 from distrib.db import Database
-from distrib.errors import Conflict
 from distrib.ledger.chart import TransferCode
-from distrib.settlement.batch import get_batch, require_state
-from distrib.settlement.finishing import complete_batch, conclude, end_job
+from distrib.settlement.finishing import end_job
 from distrib.settlement.gate import Gate
 from distrib.settlement.outcomes import record_call, record_outcomes
 from distrib.settlement.posting import note_event, post_payouts
@@ -48,118 +46,11 @@ from distrib.settlement.providers import (
 )
 from distrib.settlement.providers.registry import call_rate, make_provider
 from distrib.settlement.tables import SettlementBatch
-from distrib.settlement.withholding import check_tax_month
-
-__all__ = ["complete_batch", "follow_chunk", "pay_chunk", "resume_batch", "run_batch"]
 
 PAUSED_SECONDS = 3_600.0
 """How long a job of a paused batch sleeps, unless it is woken."""
 
 NOBODY_TO_ASK_SECONDS = 6 * 3_600.0
-
-
-class NothingFailed(Conflict):
-    """A batch whose jobs are all done or still to come needs no other try."""
-
-    title = "Nothing of the batch has failed"
-
-
-# -- what people do ------------------------------------------------------------------------------
-
-
-def run_batch(
-    session: Session, *, brand_id: int, number: int, chunk_payouts: int, run_by: str = "unknown"
-) -> SettlementBatch:
-    """Start paying an approved batch: a job for each chunk of ``chunk_payouts`` payouts."""
-    batch = get_batch(session, brand_id=brand_id, number=number, for_update=True)
-    require_state(batch, "approved")
-    check_tax_month(session.get_one(Brand, brand_id), batch)
-    last = session.scalar(
-        text("SELECT max(no) FROM payout WHERE brand_id = :brand_id AND batch_id = :batch_id"),
-        {"brand_id": brand_id, "batch_id": batch.id},
-    )
-    starts = range(1, (last or 0) + 1, chunk_payouts)
-    batch.state, batch.paying_since, batch.paid_before = "paying", clock.now(), 0
-    batch.pay_jobs, batch.chunk_payouts = len(starts), chunk_payouts
-    jobs.add_many(
-        session,
-        brand_id=brand_id,
-        kind="pay_chunk",
-        group_id=batch.id,
-        keyed_args=[
-            (
-                f"pay:{batch.id}:{chunk}",
-                {
-                    "batch": batch.id,
-                    "chunk": str(chunk),
-                    "first": first,
-                    "last": first + chunk_payouts - 1,
-                },
-            )
-            for chunk, first in enumerate(starts)
-        ],
-    )
-    note_event(session, batch, "run", actor=run_by)
-    session.flush()
-    return batch
-
-
-def retry_batch(
-    session: Session, *, brand_id: int, number: int, retried_by: str = "unknown"
-) -> SettlementBatch:
-    """Try again what failed for good while the batch was being paid, once its cause is gone.
-
-    For jobs, not for payouts that a provider refused: those are re-issued one by one. What was
-    paid stays paid: each step of a job is safe to repeat.
-
-    :raises NothingFailed: when no job of the batch has failed.
-    """
-    batch = get_batch(session, brand_id=brand_id, number=number, for_update=True)
-    require_state(batch, "paying")
-    if not jobs.revive(session, group_id=batch.id):
-        raise NothingFailed(f"no job of batch {number} has failed; it is being paid")
-    note_event(session, batch, "retried", actor=retried_by)
-    session.flush()
-    return batch
-
-
-def pause_batch(
-    session: Session, *, brand_id: int, number: int, paused_by: str, reason: str | None = None
-) -> SettlementBatch:
-    """Hand nothing more over until it is resumed. What was handed over is followed all the same."""
-    batch = get_batch(session, brand_id=brand_id, number=number, for_update=True)
-    require_state(batch, "paying")
-    batch.state = "paused"
-    note_event(session, batch, "paused", actor=paused_by, reason=reason)
-    session.flush()
-    return batch
-
-
-def resume_batch(
-    session: Session, *, brand_id: int, number: int, resumed_by: str
-) -> SettlementBatch:
-    """Go on paying a paused batch."""
-    batch = get_batch(session, brand_id=brand_id, number=number, for_update=True)
-    require_state(batch, "paused")
-    batch.state, batch.paying_since = "paying", clock.now()
-    batch.paid_before = int(
-        session.scalar(
-            text(
-                "SELECT count(*) FROM payout WHERE brand_id = :brand_id AND batch_id = :batch_id"
-                " AND state NOT IN ('reserved', 'removed')"
-            ),
-            {"brand_id": brand_id, "batch_id": batch.id},
-        )
-        or 0
-    )
-    note_event(session, batch, "resumed", actor=resumed_by)
-    session.flush()
-    jobs.hasten(session, group_id=batch.id)
-    conclude(session, batch)
-    return batch
-
-
-# -- what workers do -----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ which it does not is another part of the day, and all its lines count.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any, BinaryIO
@@ -169,6 +169,7 @@ def import_statement(
     first_day: date | None = None,
     last_day: date | None = None,
     missing_after_days: int = MISSING_AFTER_DAYS,
+    on_rejected: Callable[[RefusedLine], None] | None = None,
 ) -> ImportReport:
     """Take a statement in, once, and look for differences.
 
@@ -176,6 +177,7 @@ def import_statement(
     :param file: can be sought; read from its beginning.
     :param first_day: with ``last_day``, the days it is of; default: what it says, or those of its
         lines. What is missing is looked for among the payments of these days.
+    :param on_rejected: is told of each row that is rejected.
     :raises BadStatement: when it cannot be read, or none of its rows can.
     """
     imported_by = require_person(imported_by, "imported_by")
@@ -197,7 +199,7 @@ def import_statement(
     )
     session.execute(text("DROP TABLE IF EXISTS pg_temp.incoming_line"))
     session.execute(text(_INCOMING))
-    accepted, rejected, rejects = _copy(session, rows, (first_day, last_day))
+    accepted, rejected, rejects = _copy(session, rows, (first_day, last_day), on_rejected)
     first, last = _days(session, period, (first_day, last_day))
     known = session.scalar(
         select(StatementImport).where(
@@ -251,6 +253,7 @@ def _copy(
     session: Session,
     rows: Iterator[StatementRow | RefusedLine],
     days: tuple[date | None, date | None],
+    on_rejected: Callable[[RefusedLine], None] | None,
 ) -> tuple[int, int, list[RefusedLine]]:
     """Copy the rows into the table of incoming lines: how many were accepted, how many not."""
     accepted = rejected = 0
@@ -263,6 +266,8 @@ def _copy(
                 rejected += 1
                 if len(rejects) < _MOST_REFUSED:
                     rejects.append(refused)
+                if on_rejected is not None:
+                    on_rejected(refused)
                 continue
             if isinstance(row, StatementRow):
                 accepted += 1

@@ -7,6 +7,7 @@ version of it is read. A row that cannot be read is refused with a reason; none 
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -42,6 +43,8 @@ from distrib.settlement.statement_rows import (
 
 COLUMNS = ("reference", "amount", "date", "amount_in", "text", "direction")
 REQUIRED = ("reference", "amount", "date")
+_SOME_DAY = datetime(2026, 3, 31)  # noqa: DTZ001  # of no place
+_LONGEST_DATE = 60
 _KEYS = {"columns", "date_formats", "decimal", "delimiter", "encoding", "outgoing", "refuse"}
 
 _OUT = frozenset(("out", "dbit", "debit", "dr", "d", "payment", "支出", "借", "付款"))
@@ -117,6 +120,8 @@ def read_mapping(document: Mapping[str, Any]) -> StatementMapping:
         or not all(isinstance(each, str) and each for each in formats)
     ):
         raise MappingInvalid("is a text or a list of texts", field="date_formats")
+    for form in formats:
+        _check_form(form)
     delimiter = document.get("delimiter", ",")
     if not isinstance(delimiter, str) or len(delimiter) != 1 or delimiter in '"\r\n\0':
         raise MappingInvalid("is one character, and no quote", field="delimiter")
@@ -129,6 +134,17 @@ def read_mapping(document: Mapping[str, Any]) -> StatementMapping:
         outgoing=_choice(document, "outgoing", ("positive", "negative")),
         refusals=read_refusals(document.get("refuse", [])),
     )
+
+
+def _check_form(form: str) -> None:
+    """A form of dates that Python can read. That a text does not fit it is no objection."""
+    if form == "iso":
+        return
+    try:
+        known = datetime.strftime(_SOME_DAY, form)
+        datetime.strptime(known, form)  # noqa: DTZ007  # only whether it can be read
+    except (ValueError, re.error) as error:
+        raise MappingInvalid(f"{form!r}: {error}", field="date_formats") from None
 
 
 def _choice(document: Mapping[str, Any], key: str, choices: tuple[str, str]) -> str:
@@ -327,6 +343,8 @@ class _CsvReader:
     def _day(self, text: str) -> date:
         if not text:
             raise InvalidInput("must not be empty", field="date")
+        if len(text) > _LONGEST_DATE:
+            raise InvalidInput("is no date", field="date")
         for form in self._mapping.date_formats:
             try:
                 if form == "iso":

@@ -121,7 +121,8 @@ def test_a_batch_answers_for_each(shop: Caller, orders: list[Any]) -> None:
          "/settlement/batches/1/payouts/1/hold", "/settlement/batches/1/payouts/1/confirm",
          "/settlement/batches/1/payouts/2/remove", "/adjustments",
          "/distributors/ann/payout-methods",
-         "/distributors/ann/payout-methods/pm_000000000001/prove"]
+         "/distributors/ann/payout-methods/pm_000000000001/prove", "/closes",
+         "/reconciliation/cases/cas_000000000001/resolve"]
     ),
     body=st.one_of(
         _json,
@@ -138,6 +139,8 @@ def test_a_batch_answers_for_each(shop: Caller, orders: list[Any]) -> None:
                           st.sampled_from(["account_no", "bank_name", "receiver", "\ud800"]),
                           _words, max_size=3)),
                       "amount": _numbers, "distributor": st.one_of(_words, st.just("ann")),
+                      "day": _words, "digest": _words, "note": _words,
+                      "resolution": st.sampled_from(["note", "adjust", "x"]),
                       "code": _words, "second_approval_above": _numbers,
                       "method_cool_days": _numbers,
                       "filters": st.fixed_dictionaries({}, optional={
@@ -158,14 +161,15 @@ def test_any_other_body_is_taken_or_refused(shop: Caller, path: str, body: Any) 
          "/distributors/ann/statement", "/distributors/ann/upline", "/tree/report",
          "/settlement/preview", "/settlement/preview/lines", "/settlement/payouts",
          "/settlement/tax/report", "/debts", "/debts/totals", "/adjustments",
-         "/distributors/ann/payout-methods"]
+         "/distributors/ann/payout-methods", "/closes", "/reconciliation/cases",
+         "/reconciliation/statements", "/reconciliation/summary"]
     ),
     query=st.dictionaries(
         st.sampled_from(
             ["limit", "cursor", "sort", "q", "status", "sponsor", "shop", "buyer", "distributor",
              "from", "to", "at", "order", "level", "state", "external_id", "cutoff", "provider",
              "only", "minimum", "request_no", "reference", "year", "quarter", "by", "format",
-             "language", "as_of", "kind"]
+             "language", "as_of", "kind", "first_day", "last_day"]
         ),
         st.one_of(_words, _instants, _numbers.map(str), st.sampled_from(["ann", "", "\0"])),
         max_size=3,
@@ -190,6 +194,34 @@ def test_any_status_report_is_taken_or_refused(reported: Caller, body: bytes, ki
         "/settlement/batches/1/status-report",
         headers={"Content-Type": kind} if kind else {},
         data=body,
+    )
+    assert response.status_code in {200, 415, 422}
+
+
+@given(
+    body=st.one_of(
+        st.binary(max_size=60),
+        _words.map(lambda text: f"reference,amount,date\n{text},1,2026-03-01".encode()),
+        _words.map(lambda text: f"reference,amount,date\nx,1,{text}".encode()),
+        _words.map(lambda text: f"<BkToCstmrStmt><Ntry>{text}</Ntry></BkToCstmrStmt>".encode()),
+    ),
+    kind=st.sampled_from(["text/csv", "application/xml", "application/json", ""]),
+    query=st.dictionaries(
+        st.sampled_from(["first_day", "last_day", "date", "amount", "date_formats", "delimiter",
+                         "encoding", "decimal", "thousands", "missing_after_days", "provider"]),
+        st.one_of(_words, st.sampled_from(["2026-03-01", "%d.%m.%y", "utf-16", "0"])),
+        max_size=3,
+    ),
+)  # fmt: skip
+def test_any_statement_is_taken_or_refused(
+    shop: Caller, body: bytes, kind: str, query: dict[str, str]
+) -> None:
+    response = shop.call(
+        "POST",
+        "/reconciliation/statements",
+        headers={"Content-Type": kind} if kind else {},
+        data=body,
+        query={"provider": "bank-file", "name": "any"} | query,
     )
     assert response.status_code in {200, 415, 422}
 

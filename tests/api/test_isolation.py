@@ -29,6 +29,7 @@ _BODIES: dict[str, Any] = {
     "/prove-by-staff": {"evidence": "none"},
     "/confirm": {"evidence": "none"},
     "/refuse": {"evidence": "none"},
+    "/resolve": {"resolution": "note", "note": "none"},
 }
 
 
@@ -43,9 +44,14 @@ def theirs(shop: Caller) -> dict[str, list[str]]:
     shop.post(201, "/plans/simulations", {"version": 1} | days)
     ann = shop.get("/distributors/ann")["id"]
     method = shop.post(201, "/distributors/ann/payout-methods", _METHOD)["id"]
+    closed = shop.at(NOW + factories.days(20)).post(201, "/closes", {"day": "2026-03-02"})
+    taken_in = _statement(shop)
     asked = {"distributor": "ann", "kind": "overpaid", "amount": 1, "reason": "x"}
     return {
         "method": [method],
+        "day": [closed["day"]],
+        "statement": [taken_in],
+        "case": [shop.get("/reconciliation/cases")["items"][0]["id"]],
         "adjustment": [shop.post(201, "/adjustments", asked)["id"]],
         "order": [taken],
         "source": [taken, back["id"]],
@@ -59,6 +65,19 @@ def theirs(shop: Caller) -> dict[str, list[str]]:
         "brand": [shop.get("/brand")["slug"]],
         "provider": ["bank-file", "wechat"],
     }
+
+
+def _statement(shop: Caller) -> str:
+    """A statement with a line of nobody's."""
+    response = shop.call(
+        "POST",
+        "/reconciliation/statements",
+        query={"provider": "bank-file", "name": "s.csv"},
+        data=b"reference,amount,date\nx,1.00,2026-03-02\n",
+        content_type="text/csv",
+    )
+    assert response.status_code == 200, response.get_data(as_text=True)
+    return str(response.get_json()["statement"]["id"])
 
 
 @pytest.fixture
@@ -105,6 +124,7 @@ def test_lists_and_reports_show_nothing_of_another_brand(
     for path in (
         *("/plans", "/plans/drafts", "/brand/acknowledgements", "/distributors", "/orders"),
         *("/plans/simulations", "/commissions", "/settlement/batches", "/debts", "/adjustments"),
+        *("/closes", "/reconciliation/statements", "/reconciliation/cases"),
     ):
         assert stranger.get(path)["items"] == []
     assert stranger.get("/debts/totals")["debtors"] == 0
@@ -113,6 +133,8 @@ def test_lists_and_reports_show_nothing_of_another_brand(
     assert stranger.get("/settlement/preview/lines", cutoff="2026-12-31")["items"] == []
     assert stranger.get("/settlement/tax/report", year="2026")["rows"] == []
     assert stranger.get("/settlement/tax/settings")["items"] == []
+    march = {"first_day": "2026-03-01", "last_day": "2026-03-31"}
+    assert stranger.get("/reconciliation/summary", **march)["items"] == []
     known = shop.get("/settlement/batches/1")["id"]
     request_no = f"{ids.parse('bat', known)}p1a1"
     assert stranger.get("/settlement/payouts", request_no=request_no)["items"] == []

@@ -74,13 +74,18 @@ def _table(results: Sequence[Result]) -> str:
     return "\n".join(lines)
 
 
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--runs", type=int, default=520, help="how many (default: 520)")
     parser.add_argument("--seed", type=int, default=1, help="the first seed")
     parser.add_argument("--fault", choices=sorted(FAULTS), action="append", help="only this one")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="at the same time")
+    parser.add_argument("--jobs", type=int, default=2 * (os.cpu_count() or 1), help="at the same time")
     parser.add_argument("--json", type=Path, help="write all results to this file")
     options = parser.parse_args(arguments)
     if options.fault and arguments is None and "--runs" not in " ".join(sys.argv):
@@ -91,14 +96,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for each in _all(tasks, min(options.jobs, len(tasks))):
         results.append(each)
         if each.violations:
-            print(f"\nLOSS  seed {each.seed}  fault {each.fault}  provider {each.provider}")
-            print("  " + "\n".join(each.violations).replace("\n", "\n  "), flush=True)
+            _say(f"\nLOSS  seed {each.seed}  fault {each.fault}  provider {each.provider}")
+            _say("  " + "\n".join(each.violations).replace("\n", "\n  "))
         elif sys.stdout.isatty() or len(results) % 20 == 0:
-            print(f"{len(results)}/{len(tasks)} {each.fault} seed {each.seed}", flush=True)
+            _say(f"{len(results)}/{len(tasks)} {each.fault} seed {each.seed}")
     seconds = time.monotonic() - begun
     losses = sum(bool(each.violations) for each in results)
-    print(f"\n{_table(results)}\n")
-    print(f"{len(results)} runs in {seconds:.0f} s, {losses} with a violation")
+    _say(f"\n{_table(results)}\n")
+    _say(f"{len(results)} runs in {seconds:.0f} s, {losses} with a violation")
     if options.json:
         document = {
             "runs": len(results),

@@ -9,8 +9,11 @@ import re
 import signal
 import subprocess
 import tempfile
+import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -34,6 +37,7 @@ from tests.chaos.proxy import (
     is_statement,
     postgres_relay,
 )
+from tests.chaos.server import Server
 from tests.chaos.sides import FILES, ONLINE, SIDES
 from tests.chaos.world import LEASE, PAYEES, ROLE, World
 from tests.doubles.server import Message, Mischief, chaos
@@ -286,8 +290,6 @@ class _Relayed(Fault):
     """Workers reach PostgreSQL through a relay."""
 
     def prepare(self) -> None:
-        from dataclasses import replace
-
         world = self.world
         folder = Path(world.enter(tempfile.TemporaryDirectory(prefix="relay-")))
         socket = world.arena.postgres_socket
@@ -407,9 +409,7 @@ class _Raising(Fault):
     def strike(self) -> None:
         world = self.world
         world.wait_until(
-            lambda: (
-                world.value("SELECT last_value FROM chaos_count") > self.last or world.ended()
-            ),
+            lambda: world.value("SELECT last_value FROM chaos_count") > self.last or world.ended(),
             "the statements have failed",
         )
         if world.value("SELECT last_value FROM chaos_count") > 1:
@@ -792,6 +792,104 @@ class Callbacks(Fault):
         )
 
 
+# -- the API --------------------------------------------------------------------------------------
+
+
+class ApiRunKilled(Fault):
+    """The API server is killed while it is told to run the batch; it is told again."""
+
+    name = "api-run-killed"
+    weight = 2
+
+    def prepare(self) -> None:
+        # so that it can be killed within the transaction
+        self.world.do(
+            f"""
+            CREATE FUNCTION chaos_slow() RETURNS trigger LANGUAGE plpgsql AS $$
+            BEGIN
+                IF current_user <> '{ROLE}' THEN PERFORM pg_sleep(0.1); END IF;
+                RETURN NULL;
+            END $$
+            """,
+            "CREATE TRIGGER zz_chaos AFTER INSERT ON job"
+            " FOR EACH STATEMENT EXECUTE FUNCTION chaos_slow()",
+        )
+        self.server = Server(self.world)
+        self.world.enter(contextlib.closing(_Stopping(self.server)))
+        self.server.start()
+
+    def run(self) -> None:
+        world, server = self.world, self.server
+        path, key = f"/settlement/batches/{world.number}/run", f"run-{world.seed}"
+        answers: list[int | None] = []
+        asking = threading.Thread(target=lambda: answers.append(server.post(path, key=key)))
+        asking.start()
+        time.sleep(self.dice.uniform(0, 0.3))
+        server.kill(all_of_it=self.dice.random() < 0.5)
+        world.struck()
+        asking.join(30)
+        server.revive()
+        world.wait_until(lambda: server.post(path, key=key) == 202, "the batch is run")
+        if answers not in ([None], [202]):
+            raise AssertionError(f"the first request was answered {answers}")
+
+
+class _Stopping:
+    def __init__(self, server: Server) -> None:
+        self._server = server
+
+    def close(self) -> None:
+        """Stop it."""
+        self._server.stop()
+
+
+class ApiCallbacksKilled(Fault):
+    """The API server is killed while it takes callbacks, once or twice."""
+
+    name = "api-callbacks-killed"
+    weight = 2
+    providers = ONLINE
+
+    def prepare(self) -> None:
+        world = self.world
+        world.manner = replace(world.manner, ask_seconds=3)
+        world.side.wait()
+        world.side.failing = 0.2
+        self.server = Server(world)
+        world.enter(contextlib.closing(_Stopping(self.server)))
+        self.server.start()
+
+    def strike(self) -> None:
+        world, server = self.world, self.server
+        double = world.side.double
+        assert double is not None
+        path = f"/callbacks/acme/{world.side.name}"
+        statuses: Counter[int | None] = Counter()
+
+        def deliver(dice: random.Random) -> None:
+            world.side.decide()
+            world.side.wait()
+            with double.lock:
+                messages = double.messages(times=2, shuffled=dice, forged=True)
+            for message in messages:
+                if world.ended():
+                    break
+                statuses[server.tell(path, message.headers, message.body)] += 1
+
+        for _ in range(2):
+            dice = random.Random(self.dice.random())
+            world.thread(lambda dice=dice: deliver(dice), 0.05)  # type: ignore[misc]
+        for _ in range(self.dice.randint(1, 2)):
+            world.moment()
+            server.kill(all_of_it=self.dice.random() < 0.5)
+            world.struck()
+            server.revive()
+        world.wait_for_the_end()
+        world.note(f"callbacks were answered {dict(statuses)}")
+        if not statuses.keys() & {200, 204} or 500 in statuses:
+            raise AssertionError(f"callbacks were answered {dict(statuses)}")
+
+
 # -- what people do meanwhile ---------------------------------------------------------------------
 
 
@@ -903,4 +1001,3 @@ class MethodChanges(_Meanwhile):
             prove_method_by_staff(
                 session, **scope, method_id=made.id, evidence="form 7", proved_by="checker"
             )
-

@@ -138,6 +138,7 @@ def behave(manner: Manner) -> None:
         adapter = getattr(importlib.import_module(f"distrib.settlement.providers.{module}"), name)
         adapter.group = manner.group
     defaults = HttpClient.__init__.__kwdefaults__
+    assert defaults is not None
     defaults.update(read_seconds=manner.read_seconds, connect_seconds=2.0)
     outcomes.ASK_AFTER = (manner.ask_seconds,) * 7
     gate.LONGEST_PAUSE = manner.gate_seconds

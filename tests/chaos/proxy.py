@@ -89,6 +89,7 @@ class Relay:
     ) -> None:
         self._listener, self._connect, self._pieces, self._judge = listener, connect, pieces, judge
         self._links: list[_Link] = []
+        self._threads: list[threading.Thread] = []
         self._thread = threading.Thread(target=self._accept, daemon=True)
 
     def __enter__(self) -> Self:
@@ -103,6 +104,11 @@ class Relay:
         self._thread.join(5)
         for link in self._links:
             link.cut()
+        for thread in self._threads:
+            thread.join(5)
+        for link in self._links:
+            link.client.close()
+            link.server.close()
 
     def _accept(self) -> None:
         while True:
@@ -118,7 +124,9 @@ class Relay:
             link = _Link(client, server)
             self._links.append(link)
             for target in (lambda link=link: link.up(self._pieces, self._judge), link.down):
-                threading.Thread(target=target, daemon=True).start()
+                thread = threading.Thread(target=target, daemon=True)
+                self._threads.append(thread)
+                thread.start()
 
 
 def _exactly(connection: socket.socket, size: int) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import random
 import time
@@ -10,7 +11,6 @@ from dataclasses import dataclass, field
 
 from tests.chaos.check import violations
 from tests.chaos.faults import FAULTS
-from tests.chaos.nest import Manner, behave
 from tests.chaos.world import Arena, World
 
 
@@ -69,7 +69,7 @@ def run_once(arena: Arena, seed: int, name: str) -> Result:
 
 def serve(tasks: multiprocessing.Queue, results: multiprocessing.Queue) -> None:  # type: ignore[type-arg]
     """Do tasks on servers of our own until there is none."""
-    behave(Manner())
+    logging.getLogger("distrib").setLevel(logging.CRITICAL)
     arena = Arena()
     try:
         while (task := tasks.get()) is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import os
 import random
 import shutil
@@ -35,7 +34,7 @@ from distrib.embedded.layout import Layout, read_json
 from distrib.orders.document import LineIn, OrderIn, RefundIn, RefundLineIn
 from distrib.settlement.batch import approve_batch, submit_batch
 from distrib.settlement.book_tables import PayoutMethod
-from distrib.settlement.paying import run_batch
+from distrib.settlement.running import run_batch
 from distrib.settlement.tables import SettlementBatch
 from distrib.settlement.withholding import set_tax_profile, set_tax_regime
 from distrib.tree.service import enrol_distributor
@@ -65,7 +64,6 @@ class Arena:
     """The servers and the nest of one runner; runs come one after the other."""
 
     def __init__(self) -> None:
-        logging.getLogger("distrib").setLevel(logging.CRITICAL)
         self._stack = contextlib.ExitStack()
         self.folder = Path(self._stack.enter_context(_folder()))
         # the machine does not fail, so what a killed server has written is there
@@ -76,6 +74,7 @@ class Arena:
         data = self.folder / "data"
         self._stack.callback(stop, data)
         self.servers = self._stack.enter_context(attach(data))
+        del os.environ["DISTRIB_EMBEDDED_PG_OPTIONS"]
         self.layout = Layout(data)
         self._admin = plain(self.servers.database_url)
         self.nest = Nest()
@@ -247,9 +246,7 @@ class World:
             if self.taxed:
                 regime = "cn_labour" if currency == "CNY" else "us_1099"
                 for year in (now.year,):
-                    set_tax_regime(
-                        session, brand=brand, year=year, regime=regime, set_by="maker"
-                    )
+                    set_tax_regime(session, brand=brand, year=year, regime=regime, set_by="maker")
                 for name in payees[::2]:
                     set_tax_profile(
                         session,
@@ -358,7 +355,8 @@ class World:
     def point_provider_at(self, base_url: str) -> None:
         """Write the file of providers."""
         assert self.settings.providers_file is not None
-        values = {"adapter": self.side.name} | self.side.section(base_url)
+        values = {"adapter": self.side.name, "read_seconds": self.manner.read_seconds}
+        values |= self.side.section(base_url)
         lines = [f"[acme.{self.side.name}]"]
         lines += [f"{name} = {json.dumps(value)}" for name, value in values.items()]
         self.settings.providers_file.write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -438,6 +436,11 @@ class World:
             connection.flushdb()
         self.arena.drop(self.name)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def note(self, line: str) -> None:
+        """Write a line to the run's log, which is shown when something is wrong."""
+        with self.log.open("a", encoding="utf-8") as log:
+            log.write(line + "\n")
 
     # -- looking ----------------------------------------------------------------------------------
 

@@ -32,7 +32,14 @@ def test_a_brand_and_its_keys(cli: Cli, slug: str) -> None:
         "brand", "create", name, "--name", "云岭茶妆", "--minimum-payout", "50", "--hold-days", 7
     )
     assert (made["slug"], made["minimum_payout"], made["hold_days"]) == (name, 5000, 7)
+    assert (made["second_approval_above"], made["method_cool_days"]) == (None, 3)
     assert made in cli.document("brand", "list")
+    careful = cli.document(
+        "brand", "create", f"{slug}-careful", "--name", "x", "--second-approval-above", "500.5",
+        "--method-cool-days", 14,
+    )  # fmt: skip
+    assert (careful["second_approval_above"], careful["method_cool_days"]) == (50_050, 14)
+    assert "above 500.50 CNY" in cli.well("brand", "show", f"{slug}-careful")
     assert "云岭茶妆" in cli.well("brand", "show", name)
     assert "50.00" in cli.well("brand", "list")
     key = cli.well("key", "create", "--brand", name).strip()

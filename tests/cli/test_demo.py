@@ -26,7 +26,7 @@ from distrib.demo.world import Block, build_world, first_day
 from distrib.ledger.chart import AccountKind
 from distrib.orders.tables import WaitingRefund
 from distrib.settlement.audit import audit_brand
-from distrib.settlement.paying import run_batch
+from distrib.settlement.running import run_batch
 from tests.cli.conftest import Cli
 from tests.cli.processes import alive, wait_for
 

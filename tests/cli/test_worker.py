@@ -37,7 +37,7 @@ from distrib.settlement.batch import (
     mature_for_batch,
     submit_batch,
 )
-from distrib.settlement.paying import run_batch
+from distrib.settlement.running import run_batch
 from distrib.settlement.tables import Maturation
 from distrib.tree.standing import list_standings
 from tests import factories

@@ -30,13 +30,14 @@ from distrib.commission.intake import take_orders
 from distrib.config import Settings
 from distrib.db import Database, make_engine
 from distrib.orders.document import LineIn, OrderIn
+from distrib.settlement import paying  # noqa: F401  # does the jobs, once imported
 from distrib.settlement.batch import (
     approve_batch,
     draw_up_batch,
     mature_for_batch,
     submit_batch,
 )
-from distrib.settlement.paying import run_batch
+from distrib.settlement.running import run_batch
 
 SETTLE = "test_settle"
 """The kind of a job that draws up a batch, approves and runs it."""

@@ -27,9 +27,9 @@ from distrib.settlement.batch import (
     mature_for_batch,
     submit_batch,
 )
-from distrib.settlement.paying import run_batch
 from distrib.settlement.providers import BatchRef, PayoutRequest
 from distrib.settlement.providers.bank_file import BankFile
+from distrib.settlement.running import run_batch
 from tests.races.world import (
     background,
     blocked,

@@ -25,7 +25,7 @@ from distrib.settlement.batch import (
     mature_for_batch,
     submit_batch,
 )
-from distrib.settlement.paying import run_batch
+from distrib.settlement.running import run_batch
 from tests.races.world import (
     background,
     days_ago,

@@ -24,10 +24,10 @@ from distrib.settlement.batch import (
 )
 from distrib.settlement.book_tables import ReconciliationCase
 from distrib.settlement.cases import resolve_case
-from distrib.settlement.paying import run_batch
 from distrib.settlement.payouts import decide_payout
 from distrib.settlement.providers.registry import choose_provider
 from distrib.settlement.reconciliation import ImportReport, import_statement
+from distrib.settlement.running import run_batch
 from distrib.settlement.tables import Payout, PayoutAttempt, SettlementBatch
 from tests import factories
 from tests.factories import NOON, days, ids_of, order, take
@@ -124,20 +124,15 @@ def imported(
     db: Database, brand: Brand, content: bytes, *, now: datetime = MATURED, **options: Any
 ) -> ImportReport:
     """Import a statement."""
+    facts: dict[str, Any] = {
+        "brand": brand,
+        "provider": PROVIDER,
+        "name": "statement.csv",
+        "file": io.BytesIO(content),
+        "imported_by": "finance",
+    }
     with clock.travel(now):
-        return db.run(
-            lambda session: import_statement(
-                session,
-                **{
-                    "brand": brand,
-                    "provider": PROVIDER,
-                    "name": "statement.csv",
-                    "file": io.BytesIO(content),
-                    "imported_by": "finance",
-                }
-                | options,
-            )
-        )
+        return db.run(lambda session: import_statement(session, **facts | options))
 
 
 def cases(db: Database, brand: Brand, state: str | None = None) -> list[ReconciliationCase]:
@@ -153,20 +148,15 @@ def resolve(
     db: Database, brand: Brand, case: ReconciliationCase, resolution: str, **options: Any
 ) -> ReconciliationCase:
     """Resolve a case."""
+    facts: dict[str, Any] = {
+        "brand": brand,
+        "case_id": case.id,
+        "resolution": resolution,
+        "note": "looked at",
+        "resolved_by": "finance",
+    }
     with clock.travel(MATURED + days(5)):
-        return db.run(
-            lambda session: resolve_case(
-                session,
-                **{
-                    "brand": brand,
-                    "case_id": case.id,
-                    "resolution": resolution,
-                    "note": "looked at",
-                    "resolved_by": "finance",
-                }
-                | options,
-            )
-        )
+        return db.run(lambda session: resolve_case(session, **facts | options))
 
 
 def findings(db: Database, brand: Brand) -> list[str]:

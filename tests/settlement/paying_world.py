@@ -25,8 +25,9 @@ from distrib.settlement.batch import (
     submit_batch,
 )
 from distrib.settlement.book_tables import PayoutMethod
-from distrib.settlement.paying import run_batch
 from distrib.settlement.providers.registry import choose_provider
+from distrib.settlement.running import run_batch
+from distrib.settlement.statement import Balances
 from distrib.settlement.tables import SettlementBatch
 from tests import factories
 from tests.doubles.stripe import API_KEY, WEBHOOK_SECRET, StripeDouble
@@ -208,6 +209,6 @@ class World:
         with self.db.snapshot() as session:
             return list(audit_brand(session, brand_id=self.brand.id))
 
-    def balance(self, name: str) -> factories.Balances:
+    def balance(self, name: str) -> Balances:
         """A payee's balances."""
         return factories.balances(self.db, self.brand, self.who[name])

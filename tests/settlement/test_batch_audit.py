@@ -14,7 +14,7 @@ from distrib.config import Settings
 from distrib.db import Database
 from distrib.settlement import payouts
 from distrib.settlement.audit import audit_brand
-from distrib.settlement.paying import run_batch
+from distrib.settlement.running import run_batch
 from distrib.settlement.withholding import set_tax_regime
 from tests import factories
 from tests.doubles.stripe import StripeDouble

@@ -45,10 +45,10 @@ from distrib.settlement.methods import (
     prove_method_by_staff,
     remove_method,
 )
-from distrib.settlement.paying import run_batch
 from distrib.settlement.people import AnotherPersonNeeded
 from distrib.settlement.providers import alipay, paypal_words
 from distrib.settlement.providers.registry import ProviderChoice
+from distrib.settlement.running import run_batch
 from distrib.settlement.tables import Payout, SettlementBatch
 from distrib.tree.facts import DistributorNotFound
 from tests import factories

@@ -26,9 +26,9 @@ from distrib.settlement.batch import (
     submit_batch,
 )
 from distrib.settlement.gathering import Filters, Reason, preview_counts, preview_lines
-from distrib.settlement.paying import pause_batch, resume_batch, run_batch
 from distrib.settlement.progress import batch_progress
 from distrib.settlement.providers import Outcome, Status
+from distrib.settlement.running import pause_batch, resume_batch, run_batch
 from distrib.settlement.tables import PayoutAttempt, ProviderGate, SettlementBatch
 from distrib.settlement.withholding import TaxMonthOver, set_tax_regime
 from distrib.tree.service import suspend_distributor

@@ -212,6 +212,8 @@ def test_rows_that_the_mapping_refuses() -> None:
         ({"date_format": "iso"}, "date_format"),
         ({"date_formats": []}, "date_formats"),
         ({"date_formats": [1]}, "date_formats"),
+        ({"date_formats": ["%d %d"]}, "date_formats"),
+        ({"date_formats": ["%Q"]}, "date_formats"),
         ({"decimal": ";"}, "decimal"),
         ({"delimiter": "::"}, "delimiter"),
         ({"encoding": "utf-99"}, "encoding"),

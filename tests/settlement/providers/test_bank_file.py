@@ -55,7 +55,7 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 def test_parts_are_joined_in_the_order_of_the_calls(tmp_path: Path) -> None:
     provider = BankFile(tmp_path)
-    outcomes = provider.pay(BATCH, [request(2), request(1)])
+    assert provider.pay(BATCH, [request(2), request(1)]) == Status.PAID
     provider.pay(BATCH, [request(3, 900)])
     provider.pay(BATCH, [request(4, 5)])
     file = provider.finish(BATCH, [1, 900, 5])
@@ -63,10 +63,6 @@ def test_parts_are_joined_in_the_order_of_the_calls(tmp_path: Path) -> None:
     assert [row["no"] for row in rows(file.path)] == ["1", "2", "3", "4"]
     assert (file.payouts, file.total) == (4, 1010)
     assert file.sha256 == hashlib.sha256(file.path.read_bytes()).digest()
-    assert {(o.request_no, o.status) for o in outcomes} == {
-        ("R1", Status.PAID),
-        ("R2", Status.PAID),
-    }
     parts = tmp_path / "br_000000000001" / ".batch-3.parts"
     assert {part.name for part in parts.iterdir()} == {"1.csv", "900.csv", "5.csv"}
 
@@ -157,6 +153,7 @@ def test_an_account_can_be_required(tmp_path: Path) -> None:
     provider = BankFile.from_settings(settings)
     assert provider.method == "bank"
     outcomes = provider.pay(BATCH, [request(1), request(2, account={"account_no": "6222"})])
+    assert not isinstance(outcomes, Status)
     assert [(o.request_no, o.status, o.code) for o in outcomes] == [
         ("R1", Status.FAILED, "NO_ACCOUNT"),
         ("R2", Status.PENDING, None),
@@ -191,5 +188,5 @@ def test_a_file_that_fails_halfway_leaves_the_old_one(tmp_path: Path) -> None:
 def test_manual_waits_for_a_person(tmp_path: Path) -> None:
     provider = Manual.from_settings(ProviderSettings("acme.manual", {}, tmp_path))
     assert isinstance(provider, Provider)
-    assert [o.status for o in provider.pay(BATCH, [request(1)])] == [Status.PENDING]
+    assert provider.pay(BATCH, [request(1)]) == Status.PENDING
     assert [o.status for o in provider.ask(BATCH, [request(1)])] == [Status.UNKNOWN]
