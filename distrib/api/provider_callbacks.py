@@ -13,7 +13,7 @@ from distrib.api.routes import PREFIX, Routes
 from distrib.api.settlement_records import read_body
 from distrib.brands.service import get_brand
 from distrib.errors import InvalidInput, NotFound, Unavailable
-from distrib.settlement.payouts import apply_outcomes
+from distrib.settlement.answers import apply_outcomes
 from distrib.settlement.providers import BadProviderSetting, CallsBack
 from distrib.settlement.providers.registry import make_provider
 

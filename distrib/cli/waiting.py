@@ -43,15 +43,19 @@ def watch_batch(desk: Desk, brand: Brand, number: int) -> SettlementBatch:
     here = _PayingHere(desk)
     if not _somebody_works(desk):
         here.go_on()
-    with progress() as bar:
-        task = bar.add_task(f"batch {number}", total=None)
-        for batch, found in wait_for_batch(desk, brand, number, when_idle=here.go_on):
-            bar.update(
-                task,
-                description=f"batch {number}{_pace(found)}",
-                total=batch.payouts,
-                completed=_done(batch, found),
-            )
+    try:
+        with progress() as bar:
+            task = bar.add_task(f"batch {number}", total=None)
+            for batch, found in wait_for_batch(desk, brand, number, when_idle=here.go_on):
+                bar.update(
+                    task,
+                    description=f"batch {number}{_pace(found)}",
+                    total=batch.payouts,
+                    completed=_done(batch, found),
+                )
+    except PayingFailed:
+        here.join()  # the other chunks are paid all the same
+        raise
     here.end()
     return batch
 
@@ -77,12 +81,16 @@ class _PayingHere:
         self._thread = threading.Thread(target=work, args=[self._work], daemon=True)
         self._thread.start()
 
-    def end(self) -> None:
+    def join(self) -> None:
         """Wait for the end of what is at work."""
         if self._thread is not None:
             self._thread.join()
-            if self._error is not None:
-                raise self._error
+
+    def end(self) -> None:
+        """Wait for the end of what is at work. Raises what it ended with."""
+        self.join()
+        if self._error is not None:
+            raise self._error
 
     def _work(self) -> None:
         try:

@@ -87,6 +87,14 @@ def conclude(session: Session, batch: SettlementBatch) -> None:
 
 # What an adapter refuses to write is failed by the first word of it; what the bank turns down later
 # was pending before.
+def reopen_settled(session: Session, batch: SettlementBatch) -> None:
+    """A settled batch with money that came back is partly failed, until that is resolved."""
+    if batch.state == "settled":
+        batch.state = "partly_failed"
+        batch.settled_at = None
+    session.flush()
+
+
 _CALLS = text(
     """
     WITH refused AS MATERIALIZED (

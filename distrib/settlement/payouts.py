@@ -1,5 +1,4 @@
-"""What people do to one payout, each with a reason that stays on record; and what providers say
-of their own accord: callbacks, status files.
+"""What people do to one payout, each with a reason that stays on record.
 
 A payout that is held waits; released, it goes on. One that failed or came back is re-issued, under
 a new request number, or voided: then its items are open again for the next batch. A payout that has
@@ -8,24 +7,20 @@ been handed over and is not decided can be neither: nobody knows yet whether the
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import func, select, text, update
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from distrib import clock, ids, jobs
-from distrib.db import Database, Lock, lock
+from distrib.db import Lock, lock
 from distrib.errors import Conflict, InvalidInput, NotFound
+from distrib.settlement.answers import wake_followers
 from distrib.settlement.batch import BatchInWrongState, get_batch, require_reason, require_state
-from distrib.settlement.finishing import conclude
+from distrib.settlement.finishing import conclude, reopen_settled
 from distrib.settlement.outcomes import (
     AttemptKey,
-    Recorded,
-    read_request_no,
     record_outcomes,
     write_request_no,
 )
@@ -197,7 +192,7 @@ def decide_payout(
     kind = "confirmed" if paid else "refused"
     note_event(session, batch, kind, actor=decided_by, no=no, reason=evidence, attempt=last.attempt)
     session.flush()
-    _wake_followers(session, batch, [last])
+    wake_followers(session, batch, [last])
     return session.get_one(Payout, (brand_id, batch.id, no), populate_existing=True)
 
 
@@ -224,14 +219,6 @@ def return_payout(
     )
     reopen_settled(session, batch)
     return session.get_one(Payout, (brand_id, batch.id, no), populate_existing=True)
-
-
-def reopen_settled(session: Session, batch: SettlementBatch) -> None:
-    """A settled batch with money that came back is partly failed, until that is resolved."""
-    if batch.state == "settled":
-        batch.state = "partly_failed"
-        batch.settled_at = None
-    session.flush()
 
 
 def require_evidence(evidence: str) -> str:
@@ -304,137 +291,6 @@ def _pay_one(session: Session, batch: SettlementBatch, no: int) -> None:
     )
     batch.pay_jobs += 1
     session.flush()
-
-
-# -- what providers say of their own accord --------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Applied:
-    """What outcomes from outside did. ``unknown`` are request numbers that are not the brand's."""
-
-    moved: int
-    known: int
-    unknown: tuple[str, ...]
-
-
-def apply_outcomes(
-    database: Database,
-    *,
-    brand_id: int,
-    provider: str,
-    outcomes: Iterable[Outcome],
-    source: str,
-    chunk: int = 5_000,
-    on_chunk: Callable[[int], None] | None = None,
-) -> Applied:
-    """Record outcomes that came by callback or in a file, each batch's in its own transactions.
-
-    :param provider: only batches of this provider are touched.
-    """
-    groups: dict[int, list[Outcome]] = defaultdict(list)
-    unknown: list[str] = []
-    for outcome in outcomes:
-        try:
-            groups[read_request_no(outcome.request_no).batch_id].append(outcome)
-        except InvalidInput:
-            unknown.append(outcome.request_no)
-    moved = known = 0
-    for batch_id, found in sorted(groups.items()):
-        found.sort(key=lambda each: read_request_no(each.request_no).no)
-        for start in range(0, len(found), chunk):
-            part = found[start : start + chunk]
-            with database.transaction() as session:
-                recorded, missing = _apply(
-                    session,
-                    brand_id=brand_id,
-                    provider=provider,
-                    batch_id=batch_id,
-                    outcomes=part,
-                    source=source,
-                )
-            moved += recorded.moved
-            known += len(part) - len(missing)
-            unknown += missing
-            if on_chunk is not None:
-                on_chunk(len(part))
-    return Applied(moved, known, tuple(unknown))
-
-
-def _apply(
-    session: Session,
-    *,
-    brand_id: int,
-    provider: str,
-    batch_id: int,
-    outcomes: list[Outcome],
-    source: str,
-) -> tuple[Recorded, list[str]]:
-    batch = session.get(SettlementBatch, (brand_id, batch_id))
-    if batch is None or batch.provider != provider:
-        return Recorded(), [each.request_no for each in outcomes]
-    keys = [read_request_no(each.request_no) for each in outcomes]
-    nos = [key.no for key in keys]
-    there = {
-        (row.no, row.attempt)
-        for row in session.execute(
-            text(
-                "SELECT no, attempt FROM payout_attempt WHERE brand_id = :brand_id"
-                " AND batch_id = :batch_id AND no BETWEEN :low AND :high AND no = ANY(:nos)"
-            ),
-            {
-                "brand_id": brand_id,
-                "batch_id": batch_id,
-                "nos": nos,
-                "low": min(nos),
-                "high": max(nos),
-            },
-        )
-    }
-    ours = [
-        each for key, each in zip(keys, outcomes, strict=True) if (key.no, key.attempt) in there
-    ]
-    missing = [
-        each.request_no
-        for key, each in zip(keys, outcomes, strict=True)
-        if (key.no, key.attempt) not in there
-    ]
-    recorded = record_outcomes(session, batch, ours, source=source)
-    if recorded.returned:
-        batch = get_batch(session, brand_id=brand_id, number=batch.number, for_update=True)
-        reopen_settled(session, batch)
-    if recorded.moved:
-        moved = {*recorded.paid, *recorded.failed}
-        _wake_followers(session, batch, [key for key in keys if key.no in moved])
-    return recorded, missing
-
-
-def _wake_followers(
-    session: Session, batch: SettlementBatch, keys: Iterable[AttemptKey | PayoutAttempt]
-) -> None:
-    """Have the jobs that follow these attempts look soon: their chunks may be done.
-
-    Soon, not now: of a thousand callbacks one is enough.
-    """
-    firsts = {first_of_chunk(batch, key.no) for key in keys} | {key.no for key in keys}
-    soon = clock.now() + timedelta(seconds=1)
-    session.execute(
-        update(jobs.Job)
-        .where(
-            jobs.Job.group_id == batch.id,
-            jobs.Job.kind == "follow_chunk",
-            jobs.Job.args["first"].as_integer().in_(firsts),
-            jobs.Job.state == jobs.JobState.READY,
-            jobs.Job.run_after > soon,
-        )
-        .values(run_after=soon)
-    )
-
-
-def first_of_chunk(batch: SettlementBatch, no: int) -> int:
-    """The first payout of the chunk that payout ``no`` was in when the batch was run."""
-    size = batch.chunk_payouts or 1
-    return (no - 1) // size * size + 1
 
 
 def list_attempts(session: Session, *, batch: SettlementBatch, no: int) -> list[dict[str, Any]]:

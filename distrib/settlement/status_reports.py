@@ -11,10 +11,10 @@ from sqlalchemy.orm import Session
 from distrib.brands.tables import Brand
 from distrib.db import Database
 from distrib.errors import InvalidInput
+from distrib.settlement.answers import apply_outcomes
 from distrib.settlement.batch import get_batch, require_state
 from distrib.settlement.finishing import list_files
 from distrib.settlement.outcomes import read_request_no
-from distrib.settlement.payouts import apply_outcomes
 from distrib.settlement.posting import note_event
 from distrib.settlement.providers import BatchRef, Outcome
 from distrib.settlement.providers.pain_001 import message_id

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import multiprocessing
 import os
@@ -56,6 +57,7 @@ def _all(tasks: list[tuple[int, str]], count: int) -> Iterable[Result]:
     finally:
         for runner in runners:
             runner.join(60)
+            runner.terminate()
 
 
 def _table(results: Sequence[Result]) -> str:
@@ -85,7 +87,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--runs", type=int, default=520, help="how many (default: 520)")
     parser.add_argument("--seed", type=int, default=1, help="the first seed")
     parser.add_argument("--fault", choices=sorted(FAULTS), action="append", help="only this one")
-    parser.add_argument("--jobs", type=int, default=2 * (os.cpu_count() or 1), help="at the same time")
+    parser.add_argument(
+        "--jobs", type=int, default=2 * (os.cpu_count() or 1), help="at the same time"
+    )
     parser.add_argument("--json", type=Path, help="write all results to this file")
     options = parser.parse_args(arguments)
     if options.fault and arguments is None and "--runs" not in " ".join(sys.argv):
@@ -93,13 +97,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     begun = time.monotonic()
     tasks = plan(options.runs, options.seed, options.fault or list(FAULTS))
     results: list[Result] = []
-    for each in _all(tasks, min(options.jobs, len(tasks))):
-        results.append(each)
-        if each.violations:
-            _say(f"\nLOSS  seed {each.seed}  fault {each.fault}  provider {each.provider}")
-            _say("  " + "\n".join(each.violations).replace("\n", "\n  "))
-        elif sys.stdout.isatty() or len(results) % 20 == 0:
-            _say(f"{len(results)}/{len(tasks)} {each.fault} seed {each.seed}")
+    with contextlib.suppress(KeyboardInterrupt):  # the table is of what there was until then
+        for each in _all(tasks, min(options.jobs, len(tasks))):
+            results.append(each)
+            if each.violations:
+                _say(f"\nLOSS  seed {each.seed}  fault {each.fault}  provider {each.provider}")
+                _say("  " + "\n".join(each.violations).replace("\n", "\n  "))
+            elif sys.stdout.isatty() or len(results) % 20 == 0:
+                _say(f"{len(results)}/{len(tasks)} {each.fault} seed {each.seed}")
     seconds = time.monotonic() - begun
     losses = sum(bool(each.violations) for each in results)
     _say(f"\n{_table(results)}\n")

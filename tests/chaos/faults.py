@@ -23,8 +23,8 @@ from sqlalchemy.exc import DBAPIError
 import distrib.settlement
 from distrib.commission.service import publish_plan
 from distrib.errors import DistribError
+from distrib.settlement.answers import apply_outcomes
 from distrib.settlement.methods import propose_method, prove_method_by_staff
-from distrib.settlement.payouts import apply_outcomes
 from distrib.settlement.providers import BadCallback, CallsBack, ProviderUnavailable
 from distrib.settlement.providers.registry import make_provider
 from distrib.tree.service import move_distributor, reactivate_distributor, suspend_distributor

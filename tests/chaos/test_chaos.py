@@ -100,31 +100,32 @@ def _a_job_is_left(world: World) -> str:
     return "a job pay_chunk is failed: chaos"
 
 
-@pytest.mark.parametrize(
-    "sabotage",
-    [
-        _pay_again,
-        _never_paid,
-        _paid_too_much,
-        _paid_to_another,
-        _lost_an_item,
-        _an_item_out_of_nothing,
-        _a_job_is_left,
-    ],
-)
-def test_the_checks_find(settled: World, sabotage: Callable[[World], str]) -> None:
-    expected = sabotage(settled)
-    found = list(violations(settled))
-    assert any(line.startswith(expected) for line in found), found
+SABOTAGES: list[Callable[[World], str]] = [
+    _pay_again,
+    _never_paid,
+    _paid_too_much,
+    _paid_to_another,
+    _lost_an_item,
+    _an_item_out_of_nothing,
+    _a_job_is_left,
+]
 
 
-@pytest.fixture
-def settled(arena: Arena) -> Iterator[World]:
-    """A batch that was paid through WeChat Pay, and nothing wrong with it."""
+def test_the_checks_find_what_is_wrong(arena: Arena) -> None:
+    """With a batch that was paid, and nothing wrong with it until we put it there."""
     world = _settled(arena, "wechat-pay")
-    assert list(violations(world)) == []
-    yield world
-    world.close()
+    try:
+        assert list(violations(world)) == []
+        double = world.side.double
+        assert double is not None
+        before = dict(double.paid), double.received.copy(), dict(world.due)
+        for sabotage in SABOTAGES:
+            expected = sabotage(world)
+            found = list(violations(world))
+            assert any(line.startswith(expected) for line in found), (sabotage, found)
+            double.paid, double.received, world.due = (each.copy() for each in before)  # type: ignore[assignment]
+    finally:
+        world.close()
 
 
 def test_the_checks_find_a_payee_who_is_in_the_file_twice(arena: Arena) -> None:

@@ -304,7 +304,11 @@ class _Handler(BaseHTTPRequestHandler):
         """Nothing."""
 
     def _serve(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        length = self.headers.get("Content-Length")
+        body = self.rfile.read(int(length or 0))
+        if len(body) < int(length or 0) or (self.command == "POST" and length is None):
+            self._close()  # the request was cut off, be it in its headers
+            return
         headers = {name.lower(): value for name, value in self.headers.items()}
         asked = Asked(self.command, self.path, headers, body)
         double = self.server.double

@@ -16,7 +16,7 @@ from distrib.brands.tables import Brand
 from distrib.config import Settings
 from distrib.db import Database
 from distrib.errors import InvalidInput
-from distrib.settlement import payouts
+from distrib.settlement import answers, payouts
 from distrib.settlement.batch import (
     BatchInWrongState,
     SecondPersonNeeded,
@@ -201,9 +201,9 @@ def test_a_late_return_of_a_closed_batch_is_voided(world: World) -> None:
     assert world.findings() == []
 
 
-def apply(world: World, *outcomes: Outcome) -> payouts.Applied:
+def apply(world: World, *outcomes: Outcome) -> answers.Applied:
     with clock.travel(world.now):
-        return payouts.apply_outcomes(
+        return answers.apply_outcomes(
             world.db,
             brand_id=world.brand.id,
             provider="stripe",
@@ -382,7 +382,7 @@ def test_a_bank_that_reports(world: World) -> None:
     assert (world.state(), set(world.payouts().values())) == ("paying", {"sent"})
     numbers = {name: request_no(world, name) for name in NAMES}
     with clock.travel(world.now):
-        applied = payouts.apply_outcomes(
+        applied = answers.apply_outcomes(
             world.db,
             brand_id=world.brand.id,
             provider="bank",
