@@ -252,6 +252,15 @@ class ReconciliationCase(Base):
         ),
         # the same difference is one case, however often its statement is looked at
         UniqueConstraint("subject", "kind", "brand_id"),
+        # and a line is one case at most
+        Index(
+            "uq_reconciliation_case_line",
+            "import_id",
+            "line",
+            "brand_id",
+            unique=True,
+            postgresql_where="line IS NOT NULL",
+        ),
     )
 
     brand_id: Mapped[int] = mapped_column(primary_key=True)

@@ -93,6 +93,10 @@ _INCOMING = """
         names text
     ) ON COMMIT DROP
 """
+_DROP = text(
+    "DROP TABLE IF EXISTS pg_temp.incoming_line, pg_temp.known_line, pg_temp.fresh_line,"
+    " pg_temp.repeated_line, pg_temp.open_case"
+)
 _COPY_IN = (
     "COPY incoming_line (line, booked_on, amount, reference, text, names)"
     " FROM STDIN (FORMAT BINARY)"
@@ -111,36 +115,51 @@ _TAKE = text(
               CROSS JOIN LATERAL unnest(string_to_array(i.names, ' ')) u (name)) k
         JOIN payout_attempt a ON a.brand_id = :brand_id AND a.batch_id = k.batch_id
              AND a.no = k.no AND a.attempt = k.attempt
-        GROUP BY k.line HAVING count(*) = 1),
-    fresh AS (
-        SELECT *, row_number() OVER (PARTITION BY booked_on, amount, reference, text
-                                     ORDER BY line) AS place
-        FROM incoming_line),
-    known AS (
-        SELECT l.booked_on, l.amount, l.reference, l.text,
-               row_number() OVER (PARTITION BY l.booked_on, l.amount, l.reference, l.text
-                                  ORDER BY l.import_id, l.line) AS place
-        FROM statement_import s
-        JOIN statement_line l ON l.brand_id = s.brand_id AND l.import_id = s.id
-        WHERE s.brand_id = :brand_id AND s.provider = :provider
-          AND s.first_day <= :last_day AND s.last_day >= :first_day
-          AND l.booked_on BETWEEN :first_day AND :last_day),
-    told AS (
-        SELECT k.booked_on FROM known k
-        LEFT JOIN fresh f ON f.booked_on = k.booked_on AND f.amount = k.amount
-             AND f.reference = k.reference AND f.text = k.text AND f.place = k.place
-        GROUP BY k.booked_on HAVING bool_and(f.line IS NOT NULL))
+        GROUP BY k.line HAVING count(*) = 1)
     INSERT INTO statement_line (brand_id, import_id, line, booked_on, amount, reference, text,
                                 batch_id, no, attempt)
     SELECT :brand_id, :import_id, f.line, f.booked_on, f.amount, f.reference, f.text,
            n.batch_id, n.no, n.attempt
-    FROM fresh f
+    FROM incoming_line f
     LEFT JOIN named n ON n.line = f.line
-    LEFT JOIN known k ON k.booked_on = f.booked_on AND k.amount = f.amount
-         AND k.reference = f.reference AND k.text = f.text AND k.place = f.place
-         AND k.booked_on IN (SELECT booked_on FROM told)
-    WHERE k.place IS NULL
+    LEFT JOIN repeated_line r ON r.line = f.line
+    WHERE r.line IS NULL
     """
+)
+
+# Of lines that say the same, the first of one file is the first of another. They are joined by
+# tables of their own, of which the planner knows how large they are.
+_NUMBERED = (
+    "row_number() OVER (PARTITION BY booked_on, amount, reference, text ORDER BY {order}) AS place"
+)
+_COMPARE = (
+    f"""
+    CREATE TEMP TABLE known_line ON COMMIT DROP AS
+    SELECT l.booked_on, l.amount, l.reference, l.text,
+           {_NUMBERED.format(order="l.import_id, l.line")}
+    FROM statement_import s
+    JOIN statement_line l ON l.brand_id = s.brand_id AND l.import_id = s.id
+    WHERE s.brand_id = :brand_id AND s.provider = :provider
+      AND s.first_day <= :last_day AND s.last_day >= :first_day
+      AND l.booked_on IN (SELECT booked_on FROM incoming_line)
+    """,
+    f"""
+    CREATE TEMP TABLE fresh_line ON COMMIT DROP AS
+    SELECT line, booked_on, amount, reference, text, {_NUMBERED.format(order="line")}
+    FROM incoming_line WHERE booked_on IN (SELECT booked_on FROM known_line)
+    """,
+    "ANALYZE known_line",
+    "ANALYZE fresh_line",
+    """
+    CREATE TEMP TABLE repeated_line ON COMMIT DROP AS
+    SELECT line FROM (
+        SELECT f.line, bool_and(f.line IS NOT NULL) OVER (PARTITION BY k.booked_on) AS all_of_it
+        FROM known_line k
+        LEFT JOIN fresh_line f ON f.booked_on = k.booked_on AND f.amount = k.amount
+             AND f.reference = k.reference AND f.text = k.text AND f.place = k.place) x
+    WHERE all_of_it
+    """,
+    "ANALYZE repeated_line",
 )
 
 
@@ -197,7 +216,7 @@ def import_statement(
         time_zone=brand.time_zone,
         period=period,
     )
-    session.execute(text("DROP TABLE IF EXISTS pg_temp.incoming_line"))
+    session.execute(_DROP)
     session.execute(text(_INCOMING))
     accepted, rejected, rejects = _copy(session, rows, (first_day, last_day), on_rejected)
     first, last = _days(session, period, (first_day, last_day))
@@ -228,12 +247,7 @@ def import_statement(
     )
     session.add(statement)
     session.flush()
-    session.execute(text("ANALYZE incoming_line"))
-    scope = {"brand_id": brand.id, "import_id": statement.id}
-    written = session.execute(
-        _TAKE, scope | {"provider": provider, "first_day": first, "last_day": last}
-    )
-    taken = int(written.rowcount)  # type: ignore[attr-defined]  # a CursorResult, as for any DML
+    taken = _take(session, statement)
     report = ImportReport(
         statement, False, accepted, rejected, repeated=accepted - taken, rejects=rejects
     )
@@ -276,6 +290,21 @@ def _copy(
                     (row.line, row.booked_on, row.amount, row.reference, row.text, names)
                 )
     return accepted, rejected, rejects
+
+
+def _take(session: Session, statement: StatementImport) -> int:
+    """Record the incoming lines that are new; how many that are."""
+    session.execute(text("ANALYZE incoming_line"))
+    scope = {
+        "brand_id": statement.brand_id,
+        "provider": statement.provider,
+        "first_day": statement.first_day,
+        "last_day": statement.last_day,
+    }
+    for step in _COMPARE:
+        session.execute(text(step), {key: scope[key] for key in scope if f":{key}" in step})
+    written = session.execute(_TAKE, {"brand_id": statement.brand_id, "import_id": statement.id})
+    return int(written.rowcount)  # type: ignore[attr-defined]  # a CursorResult, as for any DML
 
 
 def _outside(
@@ -360,12 +389,15 @@ _OF_IMPORT = """
     SELECT DISTINCT batch_id, no, attempt FROM statement_line
     WHERE brand_id = :brand_id AND import_id = :import_id AND batch_id IS NOT NULL
 """
-_OF_OPEN_CASES = """
-    SELECT DISTINCT l.batch_id, l.no, l.attempt FROM reconciliation_case c
-    JOIN statement_line l ON l.brand_id = c.brand_id AND l.import_id = c.import_id
-         AND l.line = c.line
-    WHERE c.brand_id = :brand_id AND c.state = 'open' AND l.batch_id IS NOT NULL
-"""
+_OF_OPEN_CASES = "SELECT DISTINCT batch_id, no, attempt FROM open_case WHERE line IS NOT NULL"
+_OPEN_CASES = (
+    """
+    CREATE TEMP TABLE open_case ON COMMIT DROP AS
+    SELECT id, kind, import_id, line, batch_id, no, attempt FROM reconciliation_case
+    WHERE brand_id = :brand_id AND state = 'open' AND batch_id IS NOT NULL
+    """,
+    "ANALYZE open_case",
+)
 
 _DIFFERING = text(
     _JUDGED.format(touched=_OF_IMPORT)
@@ -388,17 +420,17 @@ _EXPLAINED = text(
     , settled AS (
         SELECT c.id, 'agrees with what is recorded of ' || j.batch_id || 'p' || j.no || 'a'
                      || j.attempt || ' now: ' || j.state AS note
-        FROM reconciliation_case c
+        FROM open_case c
         JOIN judged j ON j.import_id = c.import_id AND j.line = c.line
-        WHERE c.brand_id = :brand_id AND c.state = 'open' AND j.kind IS NULL
+        WHERE j.kind IS NULL
         UNION ALL
         SELECT c.id, min('found in line ' || l.line || ' of "' || s.name || '", booked on '
                          || l.booked_on)
-        FROM reconciliation_case c
-        JOIN statement_line l ON l.brand_id = c.brand_id AND l.batch_id = c.batch_id
-             AND l.no = c.no AND l.attempt = c.attempt AND l.amount > 0
+        FROM open_case c
+        JOIN statement_line l ON l.batch_id = c.batch_id AND l.no = c.no
+             AND l.attempt = c.attempt AND l.brand_id = :brand_id AND l.amount > 0
         JOIN statement_import s ON s.brand_id = l.brand_id AND s.id = l.import_id
-        WHERE c.brand_id = :brand_id AND c.state = 'open' AND c.kind = 'missing'
+        WHERE c.kind = 'missing'
         GROUP BY c.id)
     UPDATE reconciliation_case c
     SET state = 'resolved', resolution = 'note', note = x.note, resolved_at = :now,
@@ -515,6 +547,8 @@ def _open_cases(
 
 def _resolve_explained(session: Session, brand: Brand) -> int:
     """Resolve the open cases that what is recorded now explains."""
+    session.execute(text(_OPEN_CASES[0]), {"brand_id": brand.id})
+    session.execute(text(_OPEN_CASES[1]))
     done = session.execute(_EXPLAINED, _scope(brand) | {"now": clock.now(), "by": BY_ITSELF})
     return int(done.rowcount)  # type: ignore[attr-defined]  # a CursorResult, as for any DML
 

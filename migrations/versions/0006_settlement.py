@@ -178,6 +178,13 @@ def upgrade() -> None:  # noqa: PLR0915
             "subject", "kind", "brand_id", name=op.f("uq_reconciliation_case_subject_kind_brand_id")
         ),
     )
+    op.create_index(
+        "uq_reconciliation_case_line",
+        "reconciliation_case",
+        ["import_id", "line", "brand_id"],
+        unique=True,
+        postgresql_where="line IS NOT NULL",
+    )
     op.create_table(
         "statement_import",
         sa.Column("brand_id", sa.BigInteger(), nullable=False),
@@ -665,6 +672,11 @@ def downgrade() -> None:  # noqa: PLR0915
     op.drop_index("ix_adjustment_distributor", table_name="adjustment")
     op.drop_table("adjustment")
     op.drop_table("statement_import")
+    op.drop_index(
+        "uq_reconciliation_case_line",
+        table_name="reconciliation_case",
+        postgresql_where="line IS NOT NULL",
+    )
     op.drop_table("reconciliation_case")
     op.drop_table("provider_gate")
     op.drop_table("day_close")
