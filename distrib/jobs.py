@@ -312,9 +312,7 @@ def run(database: Database, settings: Settings, job_id: int) -> bool:
         return False
     except Exception as error:
         final = isinstance(error, DistribError)
-        pause = timedelta(
-            seconds=min(settings.retry_seconds * 2 ** (min(held.fence, 10) - 1), 600)
-        )
+        pause = timedelta(seconds=min(settings.retry_seconds * 2 ** (min(held.fence, 10) - 1), 600))
         with database.transaction() as session:
             session.execute(
                 update(Job)
