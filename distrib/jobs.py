@@ -21,7 +21,7 @@ import redis
 import rq
 from rq.exceptions import DuplicateJobError
 from rq.serializers import JSONSerializer
-from sqlalchemy import CheckConstraint, Index, insert, or_, select, update
+from sqlalchemy import CheckConstraint, Index, SmallInteger, insert, or_, select, update
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql import insert as pg_insert
 from sqlalchemy.exc import SQLAlchemyError
@@ -64,6 +64,7 @@ class Job(Base):
     run_after: Mapped[datetime]
     lease_until: Mapped[datetime | None]
     fence: Mapped[int] = mapped_column(server_default="0")
+    failures: Mapped[int] = mapped_column(SmallInteger, server_default="0")
     error: Mapped[str | None]
     created_at: Mapped[datetime]
     finished_at: Mapped[datetime | None]
@@ -302,9 +303,10 @@ def run(database: Database, settings: Settings, job_id: int) -> bool:
     """
     with database.transaction() as session:
         held = claim(session, job_id, settings.lease_seconds)
-        kind = session.scalar(select(Job.kind).where(Job.id == job_id))
-    if held is None or kind is None:
+        found = session.execute(select(Job.kind, Job.failures).where(Job.id == job_id)).first()
+    if held is None or found is None:
         return False
+    kind, failures = found
     try:
         with _kept_alive(database, held, settings.lease_seconds):
             _handlers[kind](database, settings, held)
@@ -312,7 +314,7 @@ def run(database: Database, settings: Settings, job_id: int) -> bool:
         return False
     except Exception as error:
         final = isinstance(error, DistribError)
-        pause = timedelta(seconds=min(settings.retry_seconds * 2 ** (min(held.fence, 10) - 1), 600))
+        pause = timedelta(seconds=min(settings.retry_seconds * 2 ** min(failures, 10), 600))
         with database.transaction() as session:
             session.execute(
                 update(Job)
@@ -321,6 +323,7 @@ def run(database: Database, settings: Settings, job_id: int) -> bool:
                     state=JobState.FAILED if final else JobState.READY,
                     error=f"{type(error).__name__}: {error}"[:2000],
                     lease_until=None,
+                    failures=min(failures + 1, 1_000),
                     run_after=clock.now() + pause,
                 )
             )

@@ -231,7 +231,7 @@ def test_a_pause_is_ten_minutes_at_most(db: Database, settings: Settings, brand:
     with clock.travel(THEN):
         job_id = add(db, brand, new_kind(failing(lambda: OSError("no"), times=99)))
         with db.transaction() as session:
-            session.get_one(Job, job_id).fence = 40
+            session.get_one(Job, job_id).failures = 40
         with pytest.raises(OSError, match="no"):
             jobs.run(db, settings, job_id)
     assert look(db, job_id).run_after == THEN + timedelta(minutes=10)

@@ -25,6 +25,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from sqlalchemy import text
 
 from distrib import clock, jobs
 from distrib.brands.tables import Brand
@@ -46,6 +47,7 @@ from distrib.settlement.batch import (
     submit_batch,
 )
 from distrib.settlement.maturation import mature
+from distrib.settlement.payouts import release_payout, void_payout
 from distrib.settlement.running import run_batch
 from distrib.settlement.statement import Balances, read_balance_sheet
 from distrib.tree.facts import CycleRefused
@@ -313,6 +315,7 @@ class House(RuleBasedStateMachine):
         self.refunds: dict[tuple[str, str], RefundIn] = {}
         self.placed = 0
         self.batches: dict[int, str] = {}
+        self.held: set[tuple[int, str]] = set()
 
     @contextmanager
     def later(self) -> Iterator[None]:
@@ -581,10 +584,43 @@ class House(RuleBasedStateMachine):
         with self.later():
             jobs.run_all(self.db, self.settings)
         for number, state in self.batches.items():
-            if state == "paying":
-                self.batches[number] = "settled"
-                for item in self.model.of_batch(number):
+            if state != "paying":
+                continue
+            held = {name for at, name in self.held if at == number}
+            for item in self.model.of_batch(number):
+                if item.place == "reserved" and item.name in self.model.suspended:
+                    held.add(item.name)
+                elif item.name not in held:
                     item.place = "paid"
+            self.held |= {(number, name) for name in held}
+            self.batches[number] = "partly_failed" if held else "settled"
+
+    @precondition(lambda self: bool(self.held))
+    @rule(pick=PICK, release=st.booleans())
+    def decide(self, pick: int, release: bool) -> None:
+        """What is held because somebody was suspended goes on, or is open for the next batch."""
+        number, name = self.pick(sorted(self.held), pick)
+        with self.db.transaction() as session:
+            no = session.scalars(
+                text(
+                    "SELECT p.no FROM payout p JOIN settlement_batch s ON s.brand_id = p.brand_id"
+                    " AND s.id = p.batch_id WHERE p.brand_id = :b AND s.number = :n"
+                    " AND p.distributor_id = :who"
+                ),
+                {"b": self.brand.id, "n": number, "who": self.ids[name]},
+            ).one()
+        facts = {"brand_id": self.brand.id, "number": number, "no": no, "reason": "looked at"}
+        self.held.remove((number, name))
+        if release:
+            self.do(release_payout, released_by="finance", **facts)
+            self.batches[number] = "paying"
+            return
+        self.do(void_payout, voided_by="finance", **facts)
+        for item in self.model.of_batch(number):
+            if item.name == name:
+                item.place, item.batch = "open", 0
+        if self.batches[number] == "partly_failed" and not {n for n, _ in self.held} & {number}:
+            self.batches[number] = "settled"
 
     # what must hold
 

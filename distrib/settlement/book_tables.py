@@ -189,7 +189,7 @@ class StatementImport(Base):
     __tablename__ = "statement_import"
     __table_args__ = (
         ForeignKeyConstraint(*_OF_BRAND),
-        UniqueConstraint("brand_id", "provider", "sha256"),
+        UniqueConstraint("sha256", "provider", "brand_id"),
         CheckConstraint("first_day <= last_day", name="period"),
     )
 

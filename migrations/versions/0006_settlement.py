@@ -203,10 +203,10 @@ def upgrade() -> None:  # noqa: PLR0915
         ),
         sa.PrimaryKeyConstraint("brand_id", "id", name=op.f("pk_statement_import")),
         sa.UniqueConstraint(
-            "brand_id",
-            "provider",
             "sha256",
-            name=op.f("uq_statement_import_brand_id_provider_sha256"),
+            "provider",
+            "brand_id",
+            name=op.f("uq_statement_import_sha256_provider_brand_id"),
         ),
     )
     op.create_table(
@@ -494,6 +494,9 @@ def upgrade() -> None:  # noqa: PLR0915
         sa.Column("method_cool_days", sa.SmallInteger(), server_default="3", nullable=False),
     )
     op.add_column("job", sa.Column("group_id", sa.BigInteger(), nullable=True))
+    op.add_column(
+        "job", sa.Column("failures", sa.SmallInteger(), server_default="0", nullable=False)
+    )
     op.create_index(
         "ix_job_group", "job", ["group_id"], unique=False, postgresql_where="state <> 'done'"
     )
@@ -645,6 +648,7 @@ def downgrade() -> None:  # noqa: PLR0915
     op.drop_column("payout", "method_id")
     op.drop_column("payout", "tax")
     op.drop_index("ix_job_group", table_name="job", postgresql_where="state <> 'done'")
+    op.drop_column("job", "failures")
     op.drop_column("job", "group_id")
     op.drop_column("brand", "method_cool_days")
     op.drop_column("brand", "second_approval_above")

@@ -473,6 +473,7 @@ class Deadlocks(Fault):
         before = self._deadlocks()
         for each in self.attackers:
             world.thread(each)
+        world.wait_until(lambda: world.begun() or world.ended(), "a beginning")
         until = time.monotonic() + self.dice.uniform(1.5, 3)
         world.wait_until(lambda: time.monotonic() > until or world.ended(), "the end of the attack")
         self.over = True
@@ -703,6 +704,7 @@ class Misbehaving(Fault):
 
     def strike(self) -> None:
         world = self.world
+        world.wait_until(lambda: world.begun() or world.ended(), "a beginning")
         until = time.monotonic() + self.dice.uniform(1, 3)
         world.wait_until(lambda: time.monotonic() > until or world.ended(), "the end of mischief")
         world.struck()
@@ -734,6 +736,7 @@ class ProviderCut(Fault):
 
     def strike(self) -> None:
         world = self.world
+        world.wait_until(lambda: world.begun() or world.ended(), "a beginning")
         until = time.monotonic() + self.dice.uniform(1, 3)
         world.wait_until(lambda: time.monotonic() > until or world.ended(), "the end of the cuts")
         self.over = True
