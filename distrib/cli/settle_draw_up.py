@@ -129,7 +129,9 @@ def preview(
         f"Up to {cutoff}, through {provider}: {plural(counts.payouts, 'payout')} of"
         f" {in_words(counts.total, brand.currency)}.",
         left_out_table(counts.reasons, brand.currency) if counts.reasons else "",
-        table(
+        "No commission is open."
+        if not lines
+        else table(
             f"distributor|name|>paid ({brand.currency})|>carried forward|>later|why not",
             (
                 (
