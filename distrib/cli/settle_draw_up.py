@@ -129,9 +129,7 @@ def preview(
         f"Up to {cutoff}, through {provider}: {plural(counts.payouts, 'payout')} of"
         f" {in_words(counts.total, brand.currency)}.",
         left_out_table(counts.reasons, brand.currency) if counts.reasons else "",
-        "No commission is open."
-        if not lines
-        else table(
+        table(
             f"distributor|name|>paid ({brand.currency})|>carried forward|>later|why not",
             (
                 (
@@ -146,7 +144,7 @@ def preview(
             ),
         )
         if lines
-        else "",
+        else "No commission is open.",
     )
     if len(lines) == limit:
         note(f"More: --limit, or --after {lines[-1].external_id}")
