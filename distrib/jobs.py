@@ -112,7 +112,12 @@ class Claim:
         session.execute(
             update(Job)
             .where(Job.id == self.job_id)
-            .values(run_after=clock.now() + timedelta(seconds=seconds), lease_until=None, error=why)
+            .values(
+                run_after=clock.now() + timedelta(seconds=seconds),
+                lease_until=None,
+                error=why,
+                failures=0,
+            )
         )
 
 

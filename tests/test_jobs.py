@@ -238,6 +238,24 @@ def test_a_pause_is_ten_minutes_at_most(db: Database, settings: Settings, brand:
     close(db, job_id)
 
 
+def test_a_job_that_is_put_down_has_not_failed(
+    db: Database, settings: Settings, brand: Brand
+) -> None:
+    def look_again(database: Database, _: Settings, held: Claim) -> None:
+        with database.transaction() as session:
+            held.hold(session)
+            held.later(session, 60)
+
+    with clock.travel(THEN):
+        job_id = add(db, brand, new_kind(look_again))
+        with db.transaction() as session:
+            session.get_one(Job, job_id).failures = 7
+        assert jobs.run(db, settings, job_id)
+    job = look(db, job_id)
+    assert (job.state, job.failures, job.run_after) == ("ready", 0, THEN + timedelta(minutes=1))
+    close(db, job_id)
+
+
 def test_an_error_of_input_ends_the_job(db: Database, settings: Settings, brand: Brand) -> None:
     job_id = add(db, brand, new_kind(failing(lambda: Conflict("cannot be"), times=99)))
     assert jobs.run(db, settings, job_id)

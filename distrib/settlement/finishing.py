@@ -85,8 +85,6 @@ def conclude(session: Session, batch: SettlementBatch) -> None:
     session.flush()
 
 
-# What an adapter refuses to write is failed by the first word of it; what the bank turns down later
-# was pending before.
 def reopen_settled(session: Session, batch: SettlementBatch) -> None:
     """A settled batch with money that came back is partly failed, until that is resolved."""
     if batch.state == "settled":
@@ -95,6 +93,8 @@ def reopen_settled(session: Session, batch: SettlementBatch) -> None:
     session.flush()
 
 
+# What an adapter refuses to write is failed by the first word of it; what the bank turns down later
+# was pending before.
 _CALLS = text(
     """
     WITH refused AS MATERIALIZED (
